@@ -1,0 +1,50 @@
+# `make` alone prints what there is.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+SOURCE ?= s3://synthetic-archive/
+CONFIG ?= config/local.toml
+BIN := .venv/bin
+READY := .venv/.ready
+
+export UV_PYTHON_DOWNLOADS := never
+# Every start would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+# A folder of videos is looked at for real; everything else is taken as the config file says.
+ANALYST := $(if $(filter s3://% %.csv %.jsonl,$(SOURCE)),,MODWORKER_LOCAL__ANALYST=onnx)
+
+.PHONY: help run test check lock clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(READY) ## moderate a made-up archive, or the videos of a folder: make run SOURCE=path/to/videos
+	@$(ANALYST) $(BIN)/modworker backfill "$(SOURCE)" --config $(CONFIG) || { code=$$?; \
+	  if [ $$code -eq 1 ]; then echo "(some videos could not be moderated; \`status\` shows why)"; else exit $$code; fi; }
+
+test: $(READY) ## run every test
+	@$(BIN)/python -m pytest -n 4 --dist worksteal
+
+check: $(READY) ## lint, types, and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+lock: $(READY) ## pin every dependency anew, with hashes
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-header --no-annotate --python-version 3.11 --all-extras --group dev --upgrade \
+	  pyproject.toml --output-file requirements.lock
+
+clean: ## remove the virtual environment and the data of `make run`
+	@rm -rf .venv .modworker
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "modworker needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip sync --quiet --require-hashes requirements.lock
+	@$(BIN)/uv pip install --quiet --no-deps --editable .
+	@touch $@

@@ -1,0 +1,1 @@
+"""The tests mirror `worker/`; `tests/system/` runs real processes."""
