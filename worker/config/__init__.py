@@ -1,0 +1,38 @@
+"""TOML and `MODWORKER_…__…` environment variables -> validated settings; every mistake is reported at once."""
+
+from worker.config.reading import Loaded, load
+from worker.config.settings import (
+    EMBEDDED,
+    LOCAL,
+    Aws,
+    Database,
+    Endpoints,
+    Lane,
+    Local,
+    LocalEndpoints,
+    Moderation,
+    Settings,
+    Worker,
+    split_address,
+)
+from worker.config.shown import masked_url, schema, show
+
+__all__ = [
+    "EMBEDDED",
+    "LOCAL",
+    "Aws",
+    "Database",
+    "Endpoints",
+    "Lane",
+    "Loaded",
+    "Local",
+    "LocalEndpoints",
+    "Moderation",
+    "Settings",
+    "Worker",
+    "load",
+    "masked_url",
+    "schema",
+    "show",
+    "split_address",
+]
