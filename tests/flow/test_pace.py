@@ -1,0 +1,118 @@
+"""Paces in virtual time: evenly spaced, never above the ceiling, cut once a round trip, and back at the ceiling."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from itertools import pairwise
+from math import ceil
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.flow.pace import CUT, FLOOR, SECONDS_TO_RECOVER, Pace
+
+RATES = st.floats(min_value=0.2, max_value=200.0)
+
+
+def most_in_a_second(moments: list[float]) -> int:
+    """The most calls in any second that begins with a call; the end is open, give or take a rounding error."""
+    return max(bisect_left(moments, at + 1 - 1e-6) - i for i, at in enumerate(moments))
+
+
+@given(rate=RATES, gaps=st.lists(st.floats(min_value=0.0, max_value=3.0), min_size=1, max_size=300))
+def test_no_second_holds_more_calls_than_the_ceiling(rate: float, gaps: list[float]):
+    """However callers come, idle times and crowds, no second holds more calls than the rate allows."""
+    pace, now, moments = Pace(rate), 0.0, []
+    for gap in gaps:
+        now += gap
+        moments.append(pace.take(now))
+    assert moments == sorted(moments)
+    assert most_in_a_second(moments) <= ceil(rate)
+
+
+@given(
+    rate=RATES,
+    answers=st.lists(st.tuples(st.booleans(), st.floats(min_value=0.001, max_value=0.5)), min_size=1, max_size=300),
+)
+def test_rate_stays_between_floor_and_ceiling(rate: float, answers: list[tuple[bool, float]]):
+    """Whatever AWS answers, the rate stays within its bounds and the calls below the ceiling."""
+    pace, now, moments = Pace(rate), 0.0, []
+    for is_throttled, round_trip in answers:
+        sent_at = pace.take(now)
+        moments.append(sent_at)
+        now = sent_at + round_trip
+        if is_throttled:
+            pace.throttled(sent_at, now)
+        else:
+            pace.succeeded(now)
+        assert rate * FLOOR <= pace.per_second <= rate
+    assert most_in_a_second(moments) <= ceil(rate)
+
+
+def test_calls_that_were_sent_before_the_cut_do_not_cut_again():
+    """A whole round trip of throttled calls cuts the rate once; a call sent afterwards cuts it again."""
+    pace = Pace(10.0)
+    for i in range(10):
+        pace.throttled(sent_at=i * 0.01, now=1.0 + i * 0.01)
+    assert pace.per_second == pytest.approx(10.0 * CUT)
+    pace.throttled(sent_at=1.5, now=1.6)
+    assert pace.per_second == pytest.approx(10.0 * CUT**2)
+
+
+def test_idle_time_is_no_success():
+    """After a long silence one success raises the rate by no more than a second's worth."""
+    pace = Pace(10.0)
+    pace.throttled(sent_at=0.0, now=0.1)
+    pace.succeeded(now=10_000.0)
+    assert pace.per_second == pytest.approx(10.0 * CUT + 10.0 / SECONDS_TO_RECOVER)
+
+
+async def test_hour_of_crowded_calls_keeps_the_rate():
+    """Callers in a crowd are served evenly, for an hour, without drift."""
+    pace, moments = Pace(5.0), []
+
+    async def call() -> None:
+        moments.extend([await pace.wait() for _ in range(600)])
+
+    begun_at = anyio.current_time()
+    async with anyio.create_task_group() as callers:
+        for _ in range(30):
+            callers.start_soon(call)
+    assert anyio.current_time() - begun_at == pytest.approx(30 * 600 / 5.0, abs=0.3)
+    moments.sort()
+    assert min(after - before for before, after in pairwise(moments)) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("waiting", [1, 30])
+async def test_closed_quota_that_opens_is_used_in_full_again_soon(waiting: int):
+    """After minutes of throttling the rate is back at its ceiling within 40 s, however many callers wait."""
+    pace, opens_at = Pace(5.0), anyio.current_time() + 300
+    recovered_at: list[float] = []
+
+    async def call() -> None:
+        while not recovered_at:
+            sent_at = await pace.wait()
+            await anyio.sleep(0.05)
+            now = anyio.current_time()
+            if now < opens_at:
+                pace.throttled(sent_at, now)
+            else:
+                pace.succeeded(now)
+            if now > opens_at and pace.per_second == pace.ceiling_per_second:
+                recovered_at.append(now)
+
+    async with anyio.create_task_group() as callers:
+        for _ in range(waiting):
+            callers.start_soon(call)
+    assert recovered_at[0] - opens_at < 40
+
+
+async def test_caller_that_goes_away_takes_no_moment():
+    """A caller that is cancelled while it waits leaves its moment to the next one."""
+    pace = Pace(1.0)
+    begun_at = await pace.wait()
+    with anyio.move_on_after(0.5):
+        await pace.wait()
+    assert await pace.wait() == pytest.approx(begun_at + 1.0)

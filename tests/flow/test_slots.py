@@ -1,0 +1,131 @@
+"""Slots in virtual time: taken by job id, bounded by a limit that gives way to refusals and is probed upward."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.flow.slots import SECONDS_TO_PROBE, Slots
+
+
+async def test_adopted_jobs_may_exceed_the_limit():
+    """Jobs found at a takeover are counted even above the limit, and nothing is free until enough have ended."""
+    slots = Slots(2)
+    slots.adopt({1, 2, 3})
+    assert (slots.used, slots.free) == (3, 0)
+    for job_id in (1, 2):
+        slots.give_back(job_id)
+    assert (slots.used, slots.free) == (1, 1)
+
+
+async def test_job_that_has_a_slot_takes_no_second_one():
+    """A replayed job that was adopted goes on at once, although no slot is free."""
+    slots = Slots(1)
+    slots.adopt({7})
+    with anyio.fail_after(1):
+        await slots.take(7)
+    assert slots.used == 1
+
+
+async def test_giving_back_twice_frees_one_slot():
+    """A slot is given back by job id: the second time changes nothing."""
+    slots = Slots(2)
+    await slots.take(1)
+    await slots.take(2)
+    slots.give_back(1)
+    slots.give_back(1)
+    assert (slots.used, slots.free) == (1, 1)
+
+
+async def test_waiting_takers_go_on_as_slots_come_free():
+    """Each slot that is given back lets one of the waiting takers go on, and no more than the limit run."""
+    slots, running, most = Slots(3), set[int](), 0
+
+    async def job(job_id: int) -> None:
+        nonlocal most
+        await slots.take(job_id)
+        running.add(job_id)
+        most = max(most, len(running))
+        await anyio.sleep(1)
+        running.discard(job_id)
+        slots.give_back(job_id)
+
+    begun_at = anyio.current_time()
+    async with anyio.create_task_group() as jobs:
+        for job_id in range(30):
+            jobs.start_soon(job, job_id)
+    assert most == 3
+    assert anyio.current_time() - begun_at == pytest.approx(10, abs=0.1)
+
+
+async def test_refusal_lowers_the_limit_to_what_runs():
+    """When AWS says that no slot is free, only as many jobs may run as run now."""
+    slots = Slots(20)
+    slots.adopt({1, 2, 3})
+    await slots.take(4)
+    slots.refused(4, anyio.current_time())
+    assert (slots.limit, slots.used, slots.free) == (3, 3, 0)
+    slots.give_back(1)
+    with anyio.fail_after(1):
+        await slots.take(4)
+
+
+async def test_account_that_others_fill_is_probed_not_hammered():
+    """With nothing of ours running and all slots refused, the next try waits for the probe."""
+    slots = Slots(20)
+    await slots.take(1)
+    begun_at = anyio.current_time()
+    slots.refused(1, begun_at)
+    await slots.take(1)
+    assert anyio.current_time() - begun_at == pytest.approx(SECONDS_TO_PROBE, abs=0.1)
+
+
+async def test_limit_is_probed_upward_to_the_ceiling():
+    """While probes go well the limit rises step by step, reaches the ceiling and stays there."""
+    slots = Slots(8)
+    slots.adopt({1, 2})
+    slots.refused(3, anyio.current_time())
+    limits = [slots.limit]
+    for job_id in range(10, 16):
+        await slots.take(job_id)
+        limits.append(slots.limit)
+    assert limits == [2, 3, 4, 5, 6, 7, 8]
+    with pytest.raises(TimeoutError), anyio.fail_after(1000):
+        await slots.take(99)
+
+
+async def test_taker_that_goes_away_takes_no_slot():
+    """A taker that is cancelled while it waits holds nothing."""
+    slots = Slots(1)
+    await slots.take(1)
+    with anyio.move_on_after(1):
+        await slots.take(2)
+    await checkpoint()
+    assert slots.used == 1
+    slots.give_back(1)
+    assert slots.free == 1
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["adopt", "give_back", "refused"]), st.integers(0, 9)), max_size=60),
+    st.integers(1, 6),
+)
+def test_counts_hold_whatever_happens(steps: list[tuple[str, int]], ceiling: int):
+    """Used slots are the jobs adopted and not given back; the limit never leaves 0 to the ceiling."""
+    slots, expected = Slots(ceiling), set[int]()
+    for i, (step, job_id) in enumerate(steps):
+        if step == "adopt":
+            slots.adopt({job_id})
+            expected.add(job_id)
+        elif step == "give_back":
+            slots.give_back(job_id)
+            expected.discard(job_id)
+        else:
+            slots.refused(job_id, float(i))
+            expected.discard(job_id)
+        assert slots.used == len(expected)
+        assert 0 <= slots.limit <= ceiling
+        assert slots.free == max(0, slots.limit - slots.used)

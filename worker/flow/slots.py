@@ -1,0 +1,64 @@
+"""A lane's concurrent jobs: a set of job ids and a limit that follows what the account says."""
+
+from __future__ import annotations
+
+import anyio
+
+from worker.flow.signal import Signal
+
+SECONDS_TO_PROBE = 15.0  # after a refusal, and after each step upward
+
+
+class Slots:
+    """Slots are taken by job id, so that giving one back twice changes nothing."""
+
+    def __init__(self, ceiling: int) -> None:
+        self.ceiling = ceiling
+        self.limit = ceiling
+        self._taken: set[int] = set()
+        self._changed = Signal()
+        self._probe_at = float("inf")
+
+    @property
+    def used(self) -> int:
+        """How many slots are taken, which after a takeover may be more than the limit."""
+        return len(self._taken)
+
+    @property
+    def free(self) -> int:
+        """How many jobs may be started now."""
+        return max(0, self.limit - self.used)
+
+    def adopt(self, job_ids: set[int]) -> None:
+        """Take slots for jobs that run already, even above the limit."""
+        self._taken |= job_ids
+
+    async def take(self, job_id: int) -> None:
+        """Wait until a slot is free (or the job has one), and take it."""
+        while job_id not in self._taken and not self._try(anyio.current_time()):
+            await self._changed.wait(timeout_seconds=self._seconds_to_probe())
+        self._taken.add(job_id)
+
+    def give_back(self, job_id: int) -> None:
+        """Free the job's slot, if it has one."""
+        self._taken.discard(job_id)
+        self._changed.set()
+
+    def refused(self, job_id: int, now: float) -> None:
+        """AWS said that none is free: what runs is all that may run, until a probe shows otherwise.
+
+        Where nothing runs, others fill the account: then nothing is tried before the probe.
+        """
+        self._taken.discard(job_id)
+        self.limit = min(self.limit, self.used)
+        self._probe_at = now + SECONDS_TO_PROBE
+
+    def _try(self, now: float) -> bool:
+        if now >= self._probe_at:
+            self.limit = min(self.limit + max(1, self.limit // 10), self.ceiling)
+            self._probe_at = now + SECONDS_TO_PROBE if self.limit < self.ceiling else float("inf")
+        return self.used < self.limit
+
+    def _seconds_to_probe(self) -> float | None:
+        seconds = self._probe_at - anyio.current_time()
+        return None if seconds == float("inf") else max(0.01, seconds)
