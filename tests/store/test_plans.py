@@ -1,0 +1,295 @@
+"""What runs once a call, claim or batch finds its rows by an index, amid a hundred thousand settled videos."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+import pytest
+from anyio.from_thread import BlockingPortal
+
+from worker.store.database import SQL, Database, open_database
+
+VIDEOS = 100_000
+BIG = {"video", "job", "detection", "job_label"}
+"""Tables that grow with the archive: none of them may be read from end to end."""
+
+FILL = """
+insert into lane (name, region) select 'lane' || n, 'us-east-1' from generate_series(1, 3) n;
+insert into channel (lane_id, topic_arn, role_arn) select id, 'topic', 'role' from lane;
+insert into backfill (name, min_confidence, edition, aggregate_by, price_usd_per_minute, expected_minutes_per_gb,
+                      budget_rule, max_generations)
+select 'backfill' || n, 50, '', 'TIMESTAMPS', 0.1, 20, 'expected', 2 from generate_series(1, 4) n;
+
+-- Of each backfill, in the order of claiming: nine tenths are settled, 500 are worked on, the rest is pending.
+create temporary table plan as
+select g as id, 1 + g % 3 as lane_id, 1 + (g - 1) / 25000 as backfill_id,
+       case when p < 22500 and g % 100 < 95 then 'done' when p < 22500 and g % 100 < 98 then 'failed'
+            when p < 22500 and g % 100 < 99 then 'skipped' when p < 22500 then 'expired'
+            when p < 22880 then 'running' when p < 22980 then 'ready' when p < 22990 then 'intent'
+            when p < 23000 then 'claimed' else 'pending' end as state,
+       now() - make_interval(secs => 100000 - g) as at
+  from (select g, (g - 1) % 25000 as p from generate_series(1, 100000) g) numbered;
+
+insert into video (id, job_id, claim_order, size_bytes, registered_at, claimed_at, settled_at, backfill_id, lane_id,
+                   state, bucket, key, version_id, reason)
+overriding system value
+select id, case when state not in ('pending', 'claimed', 'skipped') then id end, id, 1000000000, now(), at,
+       case when state in ('done', 'failed', 'skipped', 'expired') then at end, backfill_id, lane_id,
+       case when state in ('running', 'ready', 'intent', 'claimed') then 'active' else state end,
+       'archive', 'videos/' || id || '.mp4', 'v' || id,
+       case when state in ('failed', 'skipped', 'expired') then 'reason ' || id % 5 end
+  from plan;
+select setval('video_id_seq', 100000), setval('video_claim_order', 100000);
+
+insert into job (id, size_bytes, intent_at, started_at, due_at, ready_at, settled_at, detections, duration_ms, video_id,
+                 backfill_id, lane_id, channel_id, generation, state, aggregate_by, min_confidence, cost_usd, identity,
+                 tag, token, bucket, key, version_id, aws_job_id, is_noticed, reason)
+overriding system value
+select id, 1000000000, at, case when state <> 'intent' then at end, case when state <> 'intent' then at end,
+       case when state in ('ready', 'done') then at end,
+       case when state in ('done', 'failed', 'expired') then at end, case when state = 'done' then 3 else 0 end, 60000,
+       id, backfill_id, lane_id, lane_id, 1, state, 'TIMESTAMPS', 50, case when state = 'done' then 0.1 else 0 end,
+       sha256(id::text::bytea), 'tag' || id, 'token' || id, 'archive', 'videos/' || id || '.mp4', 'v' || id,
+       case when state <> 'intent' then 'aws' || id end, true,
+       case when state in ('failed', 'expired') then 'reason ' || id % 5 end
+  from plan where state not in ('pending', 'claimed', 'skipped');
+select setval('job_id_seq', 100000);
+
+insert into label (name, parent_name, taxonomy_level) select 'label ' || n, '', 1 from generate_series(1, 40) n;
+insert into detection (job_id, confidence, timestamp_ms, label_id)
+select id, 50 + (id + n) % 50, n * 1000, 1 + (id + n) % 40 from job, generate_series(1, 3) n where state = 'done';
+insert into job_label (job_id, label_id, detections, highest_confidence, first_ms, last_ms)
+select job_id, label_id, count(*), max(confidence), min(timestamp_ms), max(timestamp_ms) from detection group by 1, 2;
+insert into tally (backfill_id, lane_id, pending, active, done)
+select backfill_id, lane_id, count(*) filter (where state = 'pending'), 500, 22000 from video group by 1, 2;
+"""
+
+# Of lane 1 and backfill 2: the ids of a few videos in each stage.
+CLAIMED = [47991, 47994]
+PENDING = [48003, 48006, 48009]
+INTENTS = [47982]
+RUNNING = [47502, 47505, 47508]
+READY = [47883, 47886, 47889]
+
+LANE, BACKFILL, HOLDER = 1, 2, uuid.UUID(int=1)
+USD = Decimal("0.10")
+
+INDEXED: dict[str, tuple[list[Any], set[str]]] = {
+    # backfills.sql
+    "register_staged": ([BACKFILL], {"video_bucket_key_version_id_backfill_id_key"}),
+    # claims.sql
+    "pick_pending": ([LANE, BACKFILL, 47000, 20], {"video_pending"}),
+    "take_picked": ([PENDING, [USD] * 3, BACKFILL, LANE], {"video_pkey"}),
+    "return_claimed_if_jobless": ([LANE, None, [5], 0], {"video_claimed", "video_pkey"}),
+    "settle_claimed_if_jobless": ([CLAIMED, ["skipped"] * 2, ["gone"] * 2], {"video_pkey"}),
+    "lock_claimed": ([CLAIMED], {"video_pkey"}),
+    "lock_jobs_of_identities": ([[bytes(32)]], {"job_identity_generation_key"}),
+    "add_intents_if_new": (
+        [
+            *(CLAIMED, [bytes(32), bytes([1]) * 32], [1, 1], *[["text"] * 2] * 6, [1000] * 2, [USD] * 2),
+            *(LANE, 1, BACKFILL, 50.0, "TIMESTAMPS"),
+        ],
+        {"job_identity_generation_key"},
+    ),
+    "attach_videos": ([CLAIMED, [bytes(32), bytes([1]) * 32]], {"video_pkey", "job_identity_generation_key"}),
+    "intents_of_videos": ([INTENTS], {"video_pkey", "job_pkey"}),
+    # jobs.sql
+    "intents_of_lane": ([LANE], {"job_intents"}),
+    "intents_too_old_to_replay": ([LANE, 500_000.0], {"job_intents"}),
+    "move_intent_to_channel": ([INTENTS[0], 1], {"job_pkey"}),
+    "confirm_starts": ([INTENTS, ["tag"], ["aws"], [60.0]], {"job_pkey"}),
+    "occupied_slots": ([LANE], {"job_due", "job_intents"}),
+    "mark_finished": ([LANE, [f"aws{n}" for n in RUNNING]], {"job_by_aws_job_id", "job_pkey"}),
+    "mark_overdue": ([LANE, 500], {"job_due", "job_pkey"}),
+    "wait_longer_if_unread": ([READY[0], 60.0], {"job_pkey"}),
+    "ready_jobs": ([LANE, READY[:2], 32], {"job_ready"}),
+    "usual_times": ([LANE], {"job_settled"}),
+    # pages.sql
+    "lock_jobs": ([READY], {"job_pkey"}),
+    "accept_pages": (
+        [READY, [1] * 3, [1] * 3, ["token"] * 3, [b"digest"] * 3, [5] * 3, ["7.0"] * 3, [60_000] * 3, ["{}"] * 3],
+        {"job_pkey"},
+    ),
+    "settle_done": ([READY], {"job_pkey", "video_of_job", "detection_by_job"}),
+    "settle_without_labels": (
+        [RUNNING[0], "failed", "why", "failed", True],
+        {"job_pkey", "video_of_job"},
+    ),
+    "drop_pages": ([READY[0]], {"job_pkey", "detection_by_job"}),
+    # reports.sql
+    "running_jobs": ([LANE], {"job_due"}),
+    "labels_of_object": (
+        ["archive", "videos/30000.mp4"],
+        {"video_bucket_key_version_id_backfill_id_key", "detection_by_job", "job_pkey"},
+    ),
+    "states_of_object": (["archive", "videos/30000.mp4"], {"video_bucket_key_version_id_backfill_id_key", "job_pkey"}),
+}
+"""Statement -> its arguments, and the indexes that are meant for it."""
+
+SMALL_TABLES = {
+    *("find_backfill", "add_backfill_if_new", "set_priority", "reset_allowances", "set_budget", "pause_backfill"),
+    *("resume_backfill", "write_audit", "make_staging", "progress_of_backfill", "work_left"),
+    *("claimable_backfills", "lock_tally_if_owner", "lock_budget", "held_by_other_lanes", "reclaim_allowances"),
+    *("set_allowance", "quarantine_notice"),
+    *("register_lane", "register_channel", "channels_of_lane", "acquire_lane_if_free", "renew_lane_if_held"),
+    *("release_lane_if_held", "lane_owner"),
+    *("find_labels", "add_labels_if_new"),
+    *("backfill_reports", "lane_reports"),
+}
+"""Statements that touch only tables with a row a backfill, lane, label or decision."""
+
+OPERATORS = {"failures_by_reason", "settled_lately", "count_videos", *(n for n in SQL if n.startswith("verify_"))}
+"""Statements that an operator asks for, and that may read whole tables."""
+
+VIEWS: dict[str, tuple[str, list[Any], set[str]]] = {
+    "labels of an object": (
+        "select * from moderation_labels where bucket = $1 and key = $2",
+        ["archive", "videos/30000.mp4"],
+        {"video_bucket_key_version_id_backfill_id_key", "job_pkey", "detection_by_job"},
+    ),
+    "labels of an object in a backfill": (
+        "select * from moderation_labels where backfill = $1 and bucket = $2 and key = $3",
+        ["backfill2", "archive", "videos/30000.mp4"],
+        {"video_bucket_key_version_id_backfill_id_key", "job_pkey", "detection_by_job"},
+    ),
+    "status of an object": (
+        "select * from video_status where bucket = $1 and key = $2",
+        ["archive", "videos/30000.mp4"],
+        {"video_bucket_key_version_id_backfill_id_key", "job_pkey"},
+    ),
+    "summary of an object": (
+        "select * from video_labels where bucket = $1 and key = $2",
+        ["archive", "videos/30000.mp4"],
+        {"video_bucket_key_version_id_backfill_id_key", "job_pkey", "job_label_pkey"},
+    ),
+    "videos that show a label over a confidence": (
+        "select * from video_labels where name = $1 and highest_confidence > $2",
+        ["label 7", 98.5],
+        {"job_label_by_confidence", "video_of_job"},
+    ),
+    "videos that show a label most clearly": (
+        (
+            "select * from video_labels where name = $1 and highest_confidence > $2"
+            " order by highest_confidence desc limit 20"
+        ),
+        ["label 7", 80.0],
+        {"job_label_by_confidence", "video_of_job"},
+    ),
+}
+"""What readers ask the public views, and the indexes that are meant for it."""
+
+
+@pytest.fixture(scope="module")
+def full_database_url(module_database_url: str, portal: BlockingPortal) -> Iterator[str]:
+    """A database with a hundred thousand videos, most of them settled."""
+
+    async def fill() -> None:
+        connection = await asyncpg.connect(module_database_url)
+        await connection.execute(FILL)
+        await connection.execute("vacuum analyze")
+        await connection.close()
+
+    portal.call(fill)
+    return module_database_url
+
+
+@pytest.fixture
+async def database(full_database_url: str) -> AsyncIterator[Database]:
+    """The pool with the settings under which the program's statements are planned."""
+    async with open_database(full_database_url, deployment="default", may_migrate=False, pool_size=1) as database:
+        yield database
+
+
+async def plan_of(database: Database, sql: str, arguments: list[Any]) -> dict[str, Any]:
+    """The plan of a statement with these arguments."""
+    async with database.transaction() as connection:
+        await connection.execute(SQL["make_staging"])
+        document = json.loads(await connection.fetchval(f"explain (format json) {sql}", *arguments))
+    plan: dict[str, Any] = document[0]["Plan"]
+    return plan
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every node of a plan."""
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def indexes_of(plan: dict[str, Any]) -> set[str]:
+    """The indexes that a plan reads, or lets decide on conflicts."""
+    read = {node["Index Name"] for node in nodes(plan) if "Index Name" in node}
+    return read.union(*(node.get("Conflict Arbiter Indexes", []) for node in nodes(plan)))
+
+
+def full_scans_of(plan: dict[str, Any]) -> set[str]:
+    """The big tables that a plan reads from end to end, by themselves or through an index without a condition."""
+    return {
+        node["Relation Name"]
+        for node in nodes(plan)
+        if node.get("Relation Name") in BIG
+        and (node["Node Type"] == "Seq Scan" or (node["Node Type"].startswith("Index") and not _is_narrow(node)))
+    }
+
+
+def _is_narrow(node: dict[str, Any]) -> bool:
+    """True for an index scan with a condition, or over an index that has only the rows of an unsettled state."""
+    return "Index Cond" in node or node["Index Name"] == "video_claimed"
+
+
+async def test_archive_is_mostly_settled(database: Database):
+    """The rows are as many, and in such states, as the plans are to be judged by."""
+    rows = await database.pool.fetch("select state, count(*) from video group by 1")
+    states = {row["state"]: row["count"] for row in rows}
+    assert sum(states.values()) == VIDEOS
+    assert states["pending"] + states["active"] == VIDEOS // 10
+    samples = {"pending": PENDING, "claimed": CLAIMED, "intent": INTENTS, "running": RUNNING, "ready": READY}
+    for state, ids in samples.items():
+        found = await database.pool.fetch(
+            "select coalesce(j.state, case v.state when 'active' then 'claimed' else v.state end) as state, v.lane_id,"
+            " v.backfill_id from video v left join job j on j.id = v.job_id where v.id = any($1)",
+            ids,
+        )
+        assert {tuple(row) for row in found} == {(state, LANE, BACKFILL)}
+
+
+def test_every_statement_says_where_it_belongs():
+    """A new statement must be proved to use an index, or be named among those that need none."""
+    assert set(SQL) == INDEXED.keys() | SMALL_TABLES | OPERATORS
+    assert not INDEXED.keys() & (SMALL_TABLES | OPERATORS)
+
+
+@pytest.mark.parametrize("name", INDEXED)
+async def test_statement_uses_the_index_that_is_meant_for_it(database: Database, name: str):
+    """The plan reads the expected indexes, and no big table from end to end."""
+    arguments, expected = INDEXED[name]
+    plan = await plan_of(database, SQL[name], arguments)
+    assert full_scans_of(plan) == set(), json.dumps(plan, indent=1)
+    assert expected <= indexes_of(plan), json.dumps(plan, indent=1)
+
+
+@pytest.mark.parametrize("name", ["return_claimed_if_jobless"])
+async def test_named_claims_are_found_by_their_ids(database: Database, name: str):
+    """Giving back a few videos looks for these, whether many are claimed or few."""
+    plan = await plan_of(database, SQL[name], [LANE, CLAIMED, [], 1])
+    assert full_scans_of(plan) == set(), json.dumps(plan, indent=1)
+
+
+@pytest.mark.parametrize("name", sorted(SMALL_TABLES - {"make_staging"}))
+async def test_statement_of_small_tables_touches_no_big_one(database: Database, name: str):
+    """What is said to touch only small tables does so."""
+    assert not any(f" {table} " in f" {' '.join(SQL[name].split())} " for table in BIG)
+
+
+@pytest.mark.parametrize("name", VIEWS)
+async def test_readers_of_the_views_use_indexes(database: Database, name: str):
+    """What the contract calls fast is found by indexes alone."""
+    sql, arguments, expected = VIEWS[name]
+    plan = await plan_of(database, sql, arguments)
+    assert full_scans_of(plan) == set(), json.dumps(plan, indent=1)
+    assert expected <= indexes_of(plan), json.dumps(plan, indent=1)

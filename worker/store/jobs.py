@@ -1,0 +1,174 @@
+"""Jobs from the intent to the moment when their pages wait: every statement a fact, harmless to repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import asyncpg
+from msgspec import Struct
+
+from worker.model import Channel, Failure, Job, Notice, ReadyJob, VideoState
+from worker.store.database import SQL, Database, patient, storable
+
+
+class Started(Struct, frozen=True):
+    """A JobId that AWS gave, to be recorded; without a notice the job is asked for after `due_seconds`."""
+
+    job: Job
+    aws_job_id: str
+    due_seconds: float
+
+
+class Marked(Struct, frozen=True):
+    """What notices did: jobs now ready, and the JobIds that are known here (ready already, or settled)."""
+
+    job_ids: list[int]
+    known: set[str]
+
+
+class UsualTimes(Struct, frozen=True):
+    """What the lane's latest jobs took; None until there are enough of them."""
+
+    run_seconds: float | None
+    minutes_per_gb: float | None
+
+
+ENOUGH_JOBS = 20  # below it a quantile says nothing
+LONGEST_BODY = 16_384  # symbols of a message that nobody could read
+
+
+def as_job(row: asyncpg.Record, *, is_replay: bool) -> Job:
+    """A row of an intent as the start stage needs it."""
+    return Job(
+        id=row["id"],
+        tag=row["tag"],
+        token=row["token"],
+        bucket=row["bucket"],
+        key=row["key"],
+        version_id=row["version_id"],
+        min_confidence=row["min_confidence"],
+        channel=Channel(row["channel_id"], row["topic_arn"], row["role_arn"]),
+        is_replay=is_replay,
+    )
+
+
+class Jobs:
+    """Jobs of one lane after another."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @patient
+    async def intents(self, lane_id: int) -> list[Job]:
+        """Intents that an earlier owner left: they may have been sent, so each is a replay."""
+        rows = await self._database.pool.fetch(SQL["intents_of_lane"], lane_id)
+        return [as_job(row, is_replay=True) for row in rows]
+
+    @patient
+    async def intents_too_old(self, lane_id: int, age_seconds: float) -> list[int]:
+        """Intents whose token AWS may have forgotten."""
+        rows = await self._database.pool.fetch(SQL["intents_too_old_to_replay"], lane_id, age_seconds)
+        return [row["id"] for row in rows]
+
+    @patient
+    async def occupied_slots(self, lane_id: int) -> set[int]:
+        """Jobs that AWS may be working on."""
+        return {row["id"] for row in await self._database.pool.fetch(SQL["occupied_slots"], lane_id)}
+
+    @patient
+    async def move_to_channel(self, job_id: int, channel_id: int) -> None:
+        """Record the channel under which AWS knows the job's token."""
+        await self._database.pool.execute(SQL["move_intent_to_channel"], job_id, channel_id)
+
+    @patient
+    async def confirm(self, started: Sequence[Started]) -> None:
+        """Record JobIds."""
+        await self._database.pool.execute(
+            SQL["confirm_starts"],
+            [item.job.id for item in started],
+            [item.job.tag for item in started],
+            [item.aws_job_id for item in started],
+            [item.due_seconds for item in started],
+        )
+
+    @patient
+    async def mark_finished(self, lane_id: int, notices: Sequence[Notice]) -> Marked:
+        """Make the jobs ready that the notices name."""
+        names = [notice.aws_job_id for notice in notices]
+        rows = await self._database.pool.fetch(SQL["mark_finished"], lane_id, names)
+        return Marked([row["id"] for row in rows if row["is_marked"]], {row["aws_job_id"] for row in rows})
+
+    @patient
+    async def mark_overdue(self, lane_id: int, limit: int) -> int:
+        """Make jobs ready whose notice is late; returns how many."""
+        return len(await self._database.pool.fetch(SQL["mark_overdue"], lane_id, limit))
+
+    @patient
+    async def wait_longer(self, job_id: int, seconds: float) -> None:
+        """Put a job back that is still in progress."""
+        await self._database.pool.execute(SQL["wait_longer_if_unread"], job_id, seconds)
+
+    @patient
+    async def ready(
+        self, lane_id: int, *, in_hand: Sequence[int], limit: int, page_token_seconds: float
+    ) -> list[ReadyJob]:
+        """Jobs whose pages wait, oldest first; a page token that has outlived its time is left out."""
+        rows = await self._database.pool.fetch(SQL["ready_jobs"], lane_id, list(in_hand), limit)
+        return [_ready(row, page_token_seconds) for row in rows]
+
+    @patient
+    async def usual_times(self, lane_id: int) -> UsualTimes:
+        """What the lane's latest jobs took."""
+        row = await self._database.pool.fetchrow(SQL["usual_times"], lane_id)
+        if row is None:
+            return UsualTimes(None, None)
+        run_seconds = row["seconds"] if row["noticed_jobs"] >= ENOUGH_JOBS else None
+        return UsualTimes(run_seconds, row["minutes_per_gb"] if row["jobs"] >= ENOUGH_JOBS else None)
+
+    @patient
+    async def quarantine(self, lane_id: int, message_id: str, body: str, reason: str) -> None:
+        """Keep a message that nobody could read."""
+        kept = storable(body)[:LONGEST_BODY]
+        await self._database.pool.execute(SQL["quarantine_notice"], lane_id, message_id, kept, storable(reason))
+
+    @patient
+    async def fail(self, failure: Failure) -> list[VideoState]:
+        """End a job without labels; returns the states that its videos moved to."""
+        async with self._database.transaction() as connection:
+            await connection.execute(SQL["lock_jobs"], [failure.job_id])
+            rows = await connection.fetch(
+                SQL["settle_without_labels"],
+                failure.job_id,
+                failure.state,
+                storable(failure.reason),
+                failure.video_state,
+                failure.worth_another,
+            )
+        return [row["state"] for row in rows]
+
+    @patient
+    async def drop_pages(self, job_id: int) -> None:
+        """Forget what was read of a job."""
+        async with self._database.transaction() as connection:
+            await connection.execute(SQL["lock_jobs"], [job_id])
+            await connection.execute(SQL["drop_pages"], job_id)
+
+
+def _ready(row: asyncpg.Record, page_token_seconds: float) -> ReadyJob:
+    is_fresh = row["page_token_age_seconds"] is not None and row["page_token_age_seconds"] < page_token_seconds
+    return ReadyJob(
+        id=row["id"],
+        aws_job_id=row["aws_job_id"],
+        tag=row["tag"],
+        bucket=row["bucket"],
+        key=row["key"],
+        version_id=row["version_id"],
+        etag=row["etag"],
+        aggregate_by=row["aggregate_by"],
+        next_page=row["next_page"],
+        next_token=row["next_token"] if is_fresh else None,
+        digest=row["digest"] or b"",
+        detections=row["detections"],
+        asked=row["asked"],
+        age_seconds=row["age_seconds"],
+    )

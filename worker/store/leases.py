@@ -1,0 +1,137 @@
+"""Lanes in the database: their registration, and the lease by which one process owns one."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import suppress
+from typing import Any, Self
+
+import anyio
+import asyncpg
+from msgspec import Struct, json
+
+from worker.errors import DatabaseError, UsageError
+from worker.model import Channel
+from worker.store.database import SQL, TRANSIENT, Database, connect, patient
+
+
+class LaneRow(Struct, frozen=True):
+    """A registered lane; `account_id` is None until its first owner has pinned it."""
+
+    id: int
+    account_id: str | None
+
+
+class Holder(Struct, frozen=True):
+    """A running process: a random id, and a name for people."""
+
+    id: uuid.UUID
+    name: str
+
+
+class LaneHolder(Struct, frozen=True):
+    """What makes a process the owner of a lane: every decision in the database is guarded by it."""
+
+    lane_id: int
+    holder: uuid.UUID
+    epoch: int
+
+
+class Leases:
+    """Registers, takes, renews and gives back lanes. Times are the database's."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @patient
+    async def register(self, name: str, region: str) -> LaneRow:
+        """Find the lane or make it.
+
+        Raises:
+            UsageError: if it is registered in another region.
+
+        """
+        row = None
+        while row is None:
+            row = await self._database.pool.fetchrow(SQL["register_lane"], name, region)
+        if row["region"] != region:
+            raise UsageError(
+                f"lane {name} is registered in {row['region']}, the config file says {region}; use another lane name"
+            )
+        return LaneRow(row["id"], row["account_id"])
+
+    @patient
+    async def channels(self, lane_id: int, topic_arn: str, role_arn: str) -> list[Channel]:
+        """Every channel that the lane ever used, the given one (registered if it is new) first."""
+        current = None
+        while current is None:
+            current = await self._database.pool.fetchval(SQL["register_channel"], lane_id, topic_arn, role_arn)
+        rows = await self._database.pool.fetch(SQL["channels_of_lane"], lane_id)
+        channels = [Channel(row["id"], row["topic_arn"], row["role_arn"]) for row in rows]
+        return sorted(channels, key=lambda channel: channel.id != current)
+
+    @patient
+    async def owner_of(self, lane_id: int) -> str | None:
+        """The name of the process that holds the lane, None if nobody does."""
+        row = await self._database.pool.fetchrow(SQL["lane_owner"], lane_id)
+        return row["holder_name"] if row and row["is_held"] else None
+
+    @patient
+    async def acquire(self, lane_id: int, holder: Holder, lease_seconds: float, account_id: str) -> LaneHolder | None:
+        """Take the lane if it is free.
+
+        Raises:
+            UsageError: if the lane is pinned to another account.
+
+        """
+        epoch = await self._database.pool.fetchval(
+            SQL["acquire_lane_if_free"], lane_id, holder.id, holder.name, lease_seconds, account_id
+        )
+        if epoch is not None:
+            return LaneHolder(lane_id, holder.id, epoch)
+        row = await self._database.pool.fetchrow(SQL["lane_owner"], lane_id)
+        if row and row["account_id"] not in (None, account_id):
+            raise UsageError(
+                f"lane {row['name']} belongs to account {row['account_id']}, the credentials to {account_id}; "
+                "use the other credentials, or another lane name"
+            )
+        return None
+
+    async def release(self, owner: LaneHolder) -> None:
+        """Give the lane back, if it is still held."""
+        await self._database.pool.execute(SQL["release_lane_if_held"], owner.lane_id, owner.holder, owner.epoch)
+
+    def connection(self) -> LeaseConnection:
+        """A connection for renewals alone, so that slow writes never cost the lease."""
+        return LeaseConnection(self._database.url)
+
+
+class LeaseConnection:
+    """One connection for the renewals of one lane, made anew when it breaks."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: asyncpg.Connection | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._drop()
+
+    async def renew(
+        self, owner: LaneHolder, lease_seconds: float, report: dict[str, Any], *, within_seconds: float
+    ) -> bool | None:
+        """True if the lane is still held, False if it is lost, None if the database did not say in time."""
+        arguments = (owner.lane_id, owner.holder, owner.epoch, lease_seconds, json.encode(report).decode())
+        with anyio.move_on_after(within_seconds), suppress(*TRANSIENT, DatabaseError):
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await connect(self._url)
+            return bool(await self._connection.fetchval(SQL["renew_lane_if_held"], *arguments))
+        self._drop()
+        return None
+
+    def _drop(self) -> None:
+        if self._connection:
+            self._connection.terminate()
+            self._connection = None

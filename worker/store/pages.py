@@ -1,0 +1,138 @@
+"""Result pages into the database: cursors compared and set, then COPY, then settling, in one transaction a group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
+
+from msgspec import Struct, json
+
+from worker.model import ContentType, Detection, Page
+from worker.store.database import SQL, Connection, Database, patient, transaction
+
+_COLUMNS = ("job_id", "confidence", "timestamp_ms", "label_id", "start_ms", "end_ms", "content_types")
+_encode = json.Encoder().encode
+
+LabelKey = tuple[str, str, int | None]
+Row = tuple[int, float, int | None, int, int | None, int | None, str | None]
+
+
+class Written(Struct, frozen=True):
+    """What a group brought: rows copied, jobs settled by it, jobs whose pages were written by somebody else."""
+
+    rows: int
+    settled: list[int]
+    refused: list[int]
+
+
+class _Run(Struct, frozen=True):
+    """Consecutive pages of one job, each once."""
+
+    job_id: int
+    pages: list[Page]
+
+    @property
+    def first(self) -> int:
+        return self.pages[0].number
+
+    @property
+    def last(self) -> Page:
+        return self.pages[-1]
+
+    def detections(self) -> Iterator[Detection]:
+        for page in self.pages:
+            yield from page.detections
+
+
+class Pages:
+    """Writes groups of pages; a page is written once, whoever writes it and however often it is tried."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @patient
+    async def write(self, pages: Sequence[Page]) -> Written:
+        """Write a group in one transaction.
+
+        A commit whose answer is lost is simply repeated: nothing is accepted twice. Where the group settles no job,
+        its commit need not reach the disk: rows and cursors would vanish together and be read again for nothing.
+        """
+        runs = _runs(pages)
+        settling = [run.job_id for run in runs if run.last.is_last]
+        async with self._database.pool.acquire() as connection:
+            label_ids = await _label_ids(connection, {_label_key(d) for run in runs for d in run.detections()})
+            async with transaction(connection, may_be_lost=not settling):
+                await connection.execute(SQL["lock_jobs"], [run.job_id for run in runs])
+                accepted = await _accept(connection, runs)
+                # Taken one by one: a list of thousands of tuples would keep the garbage collector busy.
+                rows = (row for run in runs if run.job_id in accepted for row in _rows(run, label_ids))
+                copied = await connection.copy_records_to_table("detection", records=rows, columns=_COLUMNS)
+                settled = [job_id for job_id in settling if job_id in accepted]
+                if settled:
+                    await connection.execute(SQL["settle_done"], settled)
+        refused = [run.job_id for run in runs if run.job_id not in accepted]
+        return Written(int(copied.removeprefix("COPY ")), settled, refused)
+
+
+async def _label_ids(connection: Connection, seen: set[LabelKey]) -> dict[LabelKey, int]:
+    """Look the labels up; add those that the dictionary lacks, in a commit of its own, on which no other writer waits.
+
+    Asked for each group and over its own connection: numbers kept in memory would outlive a failover that lost them.
+    """
+    label_ids = await _find_labels(connection, seen)
+    if missing := seen.difference(label_ids):
+        await connection.execute(SQL["add_labels_if_new"], *_columns_of(missing))
+        label_ids |= await _find_labels(connection, missing)
+    return label_ids
+
+
+async def _find_labels(connection: Connection, labels: set[LabelKey]) -> dict[LabelKey, int]:
+    rows = await connection.fetch(SQL["find_labels"], *_columns_of(labels))
+    return {(row["name"], row["parent_name"], row["taxonomy_level"]): row["id"] for row in rows}
+
+
+def _columns_of(labels: set[LabelKey]) -> tuple[list[str], list[str], list[int | None]]:
+    """Names, parents and levels, in an order on which two writers that add the same labels agree."""
+    ordered = sorted(labels, key=repr)
+    return [name for name, _, _ in ordered], [parent for _, parent, _ in ordered], [level for _, _, level in ordered]
+
+
+async def _accept(connection: Connection, runs: Sequence[_Run]) -> set[int]:
+    accepted = await connection.fetch(
+        SQL["accept_pages"],
+        [run.job_id for run in runs],
+        [run.first for run in runs],
+        [run.last.number for run in runs],
+        [run.last.next_token for run in runs],
+        [run.last.digest for run in runs],
+        [sum(len(page.detections) for page in run.pages) for run in runs],
+        [run.last.model_version for run in runs],
+        [run.last.duration_ms for run in runs],
+        [None if run.last.metadata is None else _encode(run.last.metadata).decode() for run in runs],
+    )
+    return {row["id"] for row in accepted}
+
+
+def _rows(run: _Run, label_ids: dict[LabelKey, int]) -> Iterator[Row]:
+    for d in run.detections():
+        kinds = _content_types(d.content_types) if d.content_types else None
+        yield run.job_id, d.label.confidence, d.timestamp_ms, label_ids[_label_key(d)], d.start_ms, d.end_ms, kinds
+
+
+def _label_key(detection: Detection) -> LabelKey:
+    label = detection.label
+    return label.name, label.parent_name, label.taxonomy_level
+
+
+def _content_types(kinds: Iterable[ContentType]) -> str:
+    return _encode(list(kinds)).decode()
+
+
+def _runs(pages: Sequence[Page]) -> list[_Run]:
+    """The pages of each job, as far as they follow each other: two readers of a job may have sent the same ones."""
+    runs: dict[int, list[Page]] = {}
+    for page in sorted(pages, key=attrgetter("job_id", "number")):
+        run = runs.setdefault(page.job_id, [])
+        if not run or page.number == run[-1].number + 1:
+            run.append(page)
+    return [_Run(job_id, run) for job_id, run in runs.items()]
