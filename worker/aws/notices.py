@@ -1,0 +1,102 @@
+"""Completion messages from a lane's queue: in an SNS envelope or raw, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import DecodeError, Struct, json
+
+from worker.aws.session import translated
+from worker.model import Notice
+
+BATCH = 10  # the most messages that one SQS call takes
+POLL_SECONDS = 20  # the longest long poll
+VISIBILITY_SECONDS = 30  # a message that was received and not deleted comes back after this
+SOON_SECONDS = 2  # a job may be finished before its JobId is recorded here
+LATER_SECONDS = 900
+PATIENT_RECEIVES = 4  # after so many a JobId is not expected to become known
+
+
+class Unreadable(Struct, frozen=True):
+    """A message that is not JSON of any known form."""
+
+    message_id: str
+    receipt_handle: str
+    body: str
+    reason: str
+
+
+class Foreign(Struct, frozen=True):
+    """A readable message that is not about content moderation."""
+
+    message_id: str
+
+
+class _Body(Struct, frozen=True, rename="pascal"):
+    type: str | None = None
+    message: str | None = None
+    job_id: str | None = None
+    API: str | None = None
+
+
+_decode = json.Decoder(_Body).decode
+
+
+def read_message(message: dict[str, Any]) -> Notice | Foreign | Unreadable:
+    """Tell what an SQS message is; unknown members are ignored, since AWS's own examples differ in them."""
+    message_id, receipt_handle = message["MessageId"], message["ReceiptHandle"]
+    try:
+        body = _decode(message["Body"])
+        if body.job_id is None and body.message is not None and body.type in (None, "Notification"):
+            body = _decode(body.message)
+    except (DecodeError, RecursionError, UnicodeEncodeError) as error:
+        return Unreadable(message_id, receipt_handle, message["Body"], str(error))
+    if not body.job_id:
+        return Foreign(message_id)
+    receives = int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1))
+    return Notice(body.job_id, receipt_handle, receives)
+
+
+class Queue:
+    """One lane's own queue."""
+
+    def __init__(self, client: Any, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    async def receive(self) -> list[dict[str, Any]]:
+        """Wait for messages, at most the longest long poll."""
+        with translated():
+            response = await self._client.receive_message(
+                QueueUrl=self._url,
+                MaxNumberOfMessages=BATCH,
+                WaitTimeSeconds=POLL_SECONDS,
+                VisibilityTimeout=VISIBILITY_SECONDS,
+                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+            )
+        messages: list[dict[str, Any]] = response.get("Messages", [])
+        return messages
+
+    async def delete(self, receipt_handles: Sequence[str]) -> int:
+        """Delete messages; returns how many could not be, which come back and are deleted then."""
+        failed = 0
+        for start in range(0, len(receipt_handles), BATCH):
+            entries = [
+                {"Id": str(i), "ReceiptHandle": handle}
+                for i, handle in enumerate(receipt_handles[start : start + BATCH])
+            ]
+            with translated():
+                response = await self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
+            failed += len(response.get("Failed", []))
+        return failed
+
+    async def leave(self, receipt_handles: Sequence[str], seconds: int) -> None:
+        """Let messages come back after a while."""
+        for start in range(0, len(receipt_handles), BATCH):
+            entries = [
+                {"Id": str(i), "ReceiptHandle": handle, "VisibilityTimeout": seconds}
+                for i, handle in enumerate(receipt_handles[start : start + BATCH])
+            ]
+            with translated():
+                await self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)

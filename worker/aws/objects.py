@@ -1,0 +1,85 @@
+"""Objects in S3: one by HEAD, many by listing, and the region of a bucket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from worker.aws.session import translated
+from worker.errors import AwsError, Verdict
+from worker.model import Object, ResolvedObject
+
+NO_VERSION = "null"  # what S3 answers for an object that was written before its bucket kept versions
+
+
+class Objects:
+    """S3 as one lane sees it."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def head(self, named: Object) -> ResolvedObject:
+        """What the object is now; pins its version.
+
+        Raises:
+            AwsError: VIDEO_REJECTED if it is gone, STOP_LANE if it is denied.
+
+        """
+        request = {"Bucket": named.bucket, "Key": named.key}
+        if named.version_id:
+            request["VersionId"] = named.version_id
+        with translated():
+            response = await self._client.head_object(**request)
+        version = response.get("VersionId")
+        return ResolvedObject(
+            bucket=named.bucket,
+            key=named.key,
+            version_id=named.version_id or (None if version == NO_VERSION else version),
+            etag=str(response.get("ETag", "")).strip('"'),
+            size_bytes=int(response.get("ContentLength", 0)),
+            storage_class=response.get("StorageClass") or "STANDARD",
+        )
+
+    async def list(self, bucket: str, prefix: str) -> AsyncIterator[Object]:
+        """Every object below a prefix, page by page; markers of folders are left out."""
+        token: dict[str, str] = {}
+        while True:
+            with translated():
+                page = await self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, **token)
+            for entry in page.get("Contents", []):
+                if not entry["Key"].endswith("/"):
+                    yield Object(bucket, entry["Key"], size_bytes=entry.get("Size"))
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    async def region_of(self, bucket: str, example: Object | None = None) -> str | None:
+        """The region of a bucket, as S3 tells even where it refuses; None where it tells nothing.
+
+        A store that serves objects and knows no operations on buckets is believed if it has the example.
+
+        Raises:
+            AwsError: VIDEO_REJECTED if there is no such bucket.
+
+        """
+        try:
+            return await self._told_region(bucket)
+        except AwsError as error:
+            if error.verdict is not Verdict.VIDEO_REJECTED or example is None:
+                raise
+            await self.head(example)
+            return None
+
+    async def _told_region(self, bucket: str) -> str | None:
+        with translated():
+            try:
+                response = await self._client.head_bucket(Bucket=bucket)
+            except ClientError as error:
+                response = error.response
+                if response.get("ResponseMetadata", {}).get("HTTPStatusCode") not in (301, 400, 403):
+                    raise
+        headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        region = response.get("BucketRegion") or headers.get("x-amz-bucket-region")
+        return str(region) if region else None
