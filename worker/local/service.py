@@ -1,0 +1,209 @@
+"""The local moderation service: Rekognition Video, SQS, S3 and STS on one port of this machine.
+
+This module wires the parts; each of the others does one thing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import secrets
+import socket
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import anyio
+import anyio.to_thread
+import msgspec
+import structlog
+from aiohttp import web
+
+from worker.config import Settings
+from worker.errors import UsageError
+from worker.local import messages
+from worker.local.address import announced, last_port, listening_socket, remember_port, url_of
+from worker.local.analysing_runner import AnalysingRunner
+from worker.local.analysts.analysis import Analyst
+from worker.local.analysts.synthetic import SyntheticAnalyst
+from worker.local.archive import Archive
+from worker.local.buckets import Buckets
+from worker.local.channels import Channels
+from worker.local.clock import now_ms
+from worker.local.database import Database
+from worker.local.endings import Endings
+from worker.local.folders import Folders
+from worker.local.front import Front
+from worker.local.ledger import Ledger
+from worker.local.notices import Notices
+from worker.local.objects import Objects
+from worker.local.operations import rekognition_operations, sqs_operations
+from worker.local.page_tokens import PageTokens
+from worker.local.publisher import Publisher
+from worker.local.queues import Queues
+from worker.local.quotas import Quotas
+from worker.local.reads import Reads
+from worker.local.remote import RemoteClients, RemoteObjects
+from worker.local.runner import Runner
+from worker.local.s3 import S3
+from worker.local.sqs import RETENTION_SECONDS, Sqs
+from worker.local.starts import Starts
+from worker.local.timed_runner import TimedRunner
+
+log = structlog.get_logger()
+
+_SHUTDOWN_SECONDS = 1.0
+_HOUSEKEEPING_SECONDS = 3600.0
+_PREDECESSOR_SECONDS = 5.0  # that a service which is told to stop may still take
+_POLL_SECONDS = 0.05
+_PAUSE_SECONDS = 1.0  # after a failed write
+
+
+async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
+    """Run the service until cancelled; `announce` is given its URL once it listens.
+
+    Raises:
+        UsageError: the address is in use, the data folder is served already, or the analyst's packages are missing.
+
+    """
+    data_dir = settings.database.data_dir
+    data_dir.mkdir(parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(_sole_service(data_dir))
+        database = await stack.enter_async_context(_database(data_dir / "local-service.sqlite"))
+        listening = stack.enter_context(listening_socket(settings.local.listen, last_port(database)))
+        url = url_of(listening)
+        parts = await _build(settings, database, RemoteClients(stack), url)
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(tasks.cancel_scope.cancel)
+        for run in parts.background:
+            tasks.start_soon(_persistently, run)
+        await stack.enter_async_context(_served(parts, listening))
+        await remember_port(database, listening)
+        stack.enter_context(announced(data_dir, url))
+        announce(url)
+        await anyio.sleep_forever()
+
+
+class _Parts(msgspec.Struct, frozen=True):
+    """What runs: the HTTP application, the loops beside it, and what must be told of the end."""
+
+    application: web.Application
+    background: list[Callable[[], Coroutine[None, None, None]]]
+    queues: Queues
+    ledger: Ledger
+
+
+async def _build(settings: Settings, database: Database, clients: RemoteClients, url: str) -> _Parts:
+    local, endpoints = settings.local, settings.local.endpoints
+    synthetic = SyntheticAnalyst(local.seed)
+    channels, queues, ledger = Channels(settings.lanes), Queues(database), Ledger(database)
+    quotas = Quotas(settings.lanes, local.quota_burst)
+    folders = Folders(database)
+    buckets = Buckets(Archive(synthetic, local.seed, local.videos), folders)
+    objects: Objects = buckets if endpoints.s3 is None else RemoteObjects(clients, endpoints.s3)
+    publisher = None if endpoints.sns is None else Publisher(database, clients, endpoints.sns)
+    endings = Endings(Notices(channels, to_sns=publisher is not None), queues, publisher)
+    runner: Runner
+    if local.analyst == "onnx":
+        runner = AnalysingRunner(database, endings, await anyio.to_thread.run_sync(_onnx_analyst), objects)
+    else:
+        runner = TimedRunner(database, endings, synthetic, local.speed)
+    starts = Starts(database, runner, objects, quotas, settings.aws.token_seconds)
+    page_tokens = PageTokens(await _page_secret(database), settings.aws.page_token_seconds)
+    reads = Reads(database, runner, page_tokens, settings.aws.results_seconds)
+    operations = rekognition_operations(starts, reads, quotas) | sqs_operations(Sqs(database, queues, channels, url))
+    background: list[Callable[[], Coroutine[None, None, None]]] = [
+        runner.run,
+        ledger.run,
+        partial(_forget_old_messages, database),
+    ]
+    if publisher is not None:
+        background.append(publisher.run)
+    return _Parts(Front(operations, S3(buckets), ledger, folders).application(), background, queues, ledger)
+
+
+async def _persistently(run: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Run a loop until cancelled, again and again while the database cannot be written."""
+    while True:
+        try:
+            await run()
+        except* sqlite3.Error as errors:
+            log.error("database_unwritable", errors=[str(error) for error in errors.exceptions])  # noqa: TRY400 (the message says it all, every second)
+        await anyio.sleep(_PAUSE_SECONDS)
+
+
+def _onnx_analyst() -> Analyst:
+    try:
+        from worker.local.analysts.onnx import OnnxAnalyst  # noqa: PLC0415 (its packages are an extra)
+    except ImportError as error:
+        raise UsageError(
+            f'local.analyst = "onnx" needs packages that are missing ({error.name}); install modworker[analysis]'
+        ) from None
+    return OnnxAnalyst()
+
+
+@asynccontextmanager
+async def _sole_service(data_dir: Path) -> AsyncIterator[None]:
+    """Keep a second service away from the data folder; the lock goes with the process, however it ends."""
+    with (data_dir / "local-service.lock").open("w") as lock:
+        with anyio.move_on_after(_PREDECESSOR_SECONDS):
+            while not _is_locked_by_us(lock):  # noqa: ASYNC110 (no event tells that another process lets go)
+                await anyio.sleep(_POLL_SECONDS)
+        if not _is_locked_by_us(lock):
+            raise UsageError(f"a local moderation service runs on {data_dir} already; stop it first")
+        yield
+
+
+def _is_locked_by_us(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@asynccontextmanager
+async def _database(path: Path) -> AsyncIterator[Database]:
+    database = Database(path)
+    try:
+        yield database
+    finally:
+        with anyio.CancelScope(shield=True):
+            await database.close()
+
+
+@asynccontextmanager
+async def _served(parts: _Parts, listening: socket.socket) -> AsyncIterator[None]:
+    """Answer requests; at the end those under way are answered, long polls with what there is."""
+    runner = web.AppRunner(parts.application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listening).start()
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            parts.queues.close()
+            await runner.cleanup()
+            await parts.ledger.flush()
+
+
+async def _page_secret(database: Database) -> bytes:
+    """The key that page tokens are signed with, made at the first start."""
+
+    def remembered(connection: sqlite3.Connection) -> str:
+        made = secrets.token_hex(32)
+        connection.execute("INSERT INTO remembered VALUES ('page_secret', ?) ON CONFLICT DO NOTHING", (made,))
+        (value,) = connection.execute("SELECT value FROM remembered WHERE name = 'page_secret'").fetchone()
+        return str(value)
+
+    return bytes.fromhex(await database.write(remembered))
+
+
+async def _forget_old_messages(database: Database) -> None:
+    while True:
+        sent_before_ms = now_ms() - RETENTION_SECONDS * 1000
+        await database.write(partial(messages.forget_older, sent_before_ms=sent_before_ms))
+        await anyio.sleep(_HOUSEKEEPING_SECONDS)
