@@ -1,0 +1,211 @@
+"""One account and region while this process owns it: its clients, paces and slots, and how they give way to AWS."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import structlog
+
+from worker.aws.notices import Queue
+from worker.aws.objects import Objects
+from worker.aws.rekognition import GET, START, Rekognition
+from worker.aws.session import Clients
+from worker.config import Settings
+from worker.errors import AwsError, Verdict
+from worker.flow.estimate import expected_usd
+from worker.flow.pace import Pace
+from worker.flow.signal import Signal
+from worker.flow.slots import Slots
+from worker.metrics import Metrics
+from worker.model import Backfill, Channel, Object
+from worker.store.jobs import UsualTimes
+from worker.store.leases import LaneHolder
+
+LEASE_MARGIN = 0.2  # of the lease: no call begins so shortly before its end
+SOON_SECONDS = 5.0  # a replayed Start sends no notice, so its job is asked for soon
+LONGEST_WAIT_SECONDS = 3600.0
+LONGEST_NAP_SECONDS = 1.0  # of a denied lane, which may have been lost meanwhile
+PATIENCE = 3.0  # times the usual run time, before a notice counts as overdue
+
+log = structlog.get_logger()
+
+
+class LaneLost(Exception):  # noqa: N818 (it is a turn of events, not a fault)
+    """The lease is over by this process's own clock: it must not call AWS for this lane any more."""
+
+
+class Lane:
+    """What a process owns. Its stages run only while the lease does; the limiter is plain memory."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        owner: LaneHolder,
+        channels: list[Channel],
+        clients: Clients,
+        metrics: Metrics,
+        usual_times: UsualTimes,
+    ) -> None:
+        config = settings.lanes[name]
+        self.name = name
+        self.settings = settings
+        self.owner = owner
+        self.channels = channels
+        self.rekognition = Rekognition(clients.rekognition)
+        self.queue = Queue(clients.sqs, config.queue_url)
+        self.objects = Objects(clients.s3)
+        self.metrics = metrics
+        self.usual_times = usual_times
+        self.slots = Slots(config.concurrent_jobs)
+        self.paces = {START: Pace(config.start_per_second), GET: Pace(config.get_per_second)}
+        self.work_registered = Signal()  # set by whoever knows that videos may be pending
+        self.pages_ready = Signal()  # set by complete, waited for by fetch
+        self.reading: set[int] = set()  # jobs whose pages are fetched or written: added by fetch, taken off by write
+        self.out_of_budget: set[str] = set()  # backfills whose last claim found no money; written by start
+        self.readable: dict[str, Object] = {}  # an object of each bucket that HEAD has found; written by start
+        self.denied: str | None = None  # AWS's words, while the account refuses us
+        self.denials = 0
+        self._denied_operation = ""
+        self.throttled = 0
+        self._probe_at = -math.inf
+        self._lease_until = -math.inf
+
+    @property
+    def id(self) -> int:
+        """The lane's row."""
+        return self.owner.lane_id
+
+    def lease_renewed(self, sent_at: float) -> None:
+        """Count the lease from before its renewal was sent: the database may have seen it any time after."""
+        lease_seconds = self.settings.worker.lease_seconds
+        self._lease_until = sent_at + lease_seconds * (1 - LEASE_MARGIN)
+
+    @property
+    def is_held(self) -> bool:
+        """True while this process may decide to call."""
+        return anyio.current_time() < self._lease_until
+
+    def estimate(self, backfill: Backfill, size_bytes: int | None, duration_ms: int | None) -> float:
+        """Expected cost of a job in US dollars, with what was learned on this lane."""
+        return expected_usd(
+            backfill,
+            size_bytes=size_bytes,
+            duration_ms=duration_ms,
+            learned_minutes_per_gb=self.usual_times.minutes_per_gb,
+        )
+
+    def due_seconds(self, *, is_replay: bool) -> float:
+        """How long to wait for a notice before asking."""
+        usual = self.usual_times.run_seconds
+        if is_replay:
+            return min(SOON_SECONDS, usual or SOON_SECONDS)
+        return self.settings.moderation.first_due_seconds if usual is None else usual * PATIENCE + SOON_SECONDS
+
+    def due_again_seconds(self, asked: int) -> float:
+        """How long to wait before asking again after a job that is still in progress: doubled each time."""
+        usual = self.usual_times.run_seconds or self.settings.moderation.first_due_seconds
+        return float(min(max(usual, 1.0) * 2 ** min(asked, 10) / 2, LONGEST_WAIT_SECONDS))
+
+    async def turn(self, operation: str) -> None:
+        """Wait until a call of the operation is allowed and due.
+
+        Raises:
+            LaneLost: if the lease is over.
+
+        """
+        await self.permission(operation)
+        await self.paces[operation].wait()
+
+    @asynccontextmanager
+    async def call(self, operation: str) -> AsyncIterator[None]:
+        """One call whose turn has come: counts the outcome, and adapts to it.
+
+        Raises:
+            LaneLost: if the lease is over.
+            AwsError: as the call did, after the lane has adapted.
+
+        """
+        try:
+            async with self.unpaced_call(operation):
+                yield
+        except AwsError as error:
+            if error.verdict is Verdict.STOP_LANE:
+                self.deny(str(error), operation)
+            raise
+        self.allow(operation)
+
+    @asynccontextmanager
+    async def unpaced_call(self, operation: str) -> AsyncIterator[None]:
+        """One call that has no quota worth pacing (HEAD, the queue); its outcome is counted.
+
+        Raises:
+            LaneLost: if the lease is over.
+
+        """
+        if not self.is_held:
+            raise LaneLost(self.name)
+        sent_at = anyio.current_time()
+        try:
+            yield
+        except AwsError as error:
+            self.metrics.called(self.name, operation, error.code, anyio.current_time() - sent_at)
+            self._adapt_to(error, operation, sent_at)
+            raise
+        self.metrics.called(self.name, operation, "ok", anyio.current_time() - sent_at)
+        if pace := self.paces.get(operation):
+            pace.succeeded(anyio.current_time())
+
+    async def permission(self, operation: str) -> None:
+        """Return at once; while the lane is denied, only for one call in a while of the operation that was refused.
+
+        Raises:
+            LaneLost: if the lease is over.
+
+        """
+        while self.denied and self.is_held:
+            now = anyio.current_time()
+            if operation == self._denied_operation and now >= self._probe_at:
+                self._probe_at = now + self.settings.worker.probe_seconds
+                break
+            await anyio.sleep(max(0.01, min(self._probe_at - now, LONGEST_NAP_SECONDS)))
+        if not self.is_held:
+            raise LaneLost(self.name)
+
+    def deny(self, reason: str, operation: str) -> None:
+        """Stop taking work: the account refuses us, and no video is to blame. One call in a while probes."""
+        if self.denied is None:
+            log.error("lane denied", lane=self.name, reason=reason, probe_seconds=self.settings.worker.probe_seconds)
+            self._probe_at = anyio.current_time() + self.settings.worker.probe_seconds
+            self._denied_operation = operation
+        self.denied = reason
+        self.denials += 1
+
+    def allow(self, operation: str) -> None:
+        """The operation went through: if it was the one that was refused, the lane works again."""
+        if self.denied and operation == self._denied_operation:
+            log.info("lane works again", lane=self.name)
+            self.denied, self.denials = None, 0
+
+    def _adapt_to(self, error: AwsError, operation: str, sent_at: float) -> None:
+        if error.verdict is Verdict.SLOW_DOWN:
+            self.throttled += 1
+            if pace := self.paces.get(operation):
+                pace.throttled(sent_at, anyio.current_time())
+
+    def report(self) -> dict[str, Any]:
+        """What the owner says of the lane, for status; refreshes the gauges as well."""
+        for operation, pace in self.paces.items():
+            self.metrics.paced(self.name, operation, pace.per_second)
+        self.metrics.slots_used(self.name, limit=self.slots.limit, used=self.slots.used)
+        return {
+            "concurrent_jobs": self.slots.limit,
+            "start_per_second": round(self.paces[START].per_second, 3),
+            "get_per_second": round(self.paces[GET].per_second, 3),
+            "throttled": self.throttled,
+            "denied": self.denied,
+        }

@@ -1,0 +1,105 @@
+"""Hears which jobs are finished, and finds those whose notice is overdue. A notice is a hint: the page is the truth."""
+
+from __future__ import annotations
+
+import anyio
+import structlog
+from anyio.abc import ObjectReceiveStream, ObjectSendStream
+
+from worker.aws.notices import LATER_SECONDS, PATIENT_RECEIVES, SOON_SECONDS, Foreign, Unreadable, read_message
+from worker.errors import AwsError
+from worker.flow.batch import batches
+from worker.flow.stop import Stop
+from worker.lane import Lane
+from worker.model import Notice
+from worker.store.jobs import Jobs
+
+MARKS_AT_ONCE = 100
+MARK_LINGER_SECONDS = 0.02
+RECORDING_SECONDS = 0.2  # that the JobId of a job which was finished at once may take to be recorded
+OVERDUE_AT_ONCE = 500
+PAUSE_SECONDS = 2.0
+
+log = structlog.get_logger()
+
+
+async def poll(lane: Lane, jobs: Jobs, notices: ObjectSendStream[Notice], stop: Stop) -> None:
+    """Long-poll the lane's queue until the stop."""
+    async with notices:
+        with stop.taking():
+            while True:
+                try:
+                    async with lane.unpaced_call("ReceiveMessage"):
+                        messages = await lane.queue.receive()
+                except AwsError as error:
+                    log.warning("queue not readable", lane=lane.name, reason=str(error))
+                    await anyio.sleep(PAUSE_SECONDS)
+                    continue
+                for message in messages:
+                    match read_message(message):
+                        case Notice() as notice:
+                            await notices.send(notice)
+                        case Foreign(message_id):
+                            lane.metrics.noticed(lane.name, "foreign")
+                            log.info("foreign message left", lane=lane.name, message=message_id)
+                        case Unreadable() as unreadable:
+                            await _put_aside(lane, jobs, unreadable)
+
+
+async def _put_aside(lane: Lane, jobs: Jobs, message: Unreadable) -> None:
+    lane.metrics.noticed(lane.name, "unreadable")
+    log.warning("unreadable message put aside", lane=lane.name, message=message.message_id, reason=message.reason)
+    await jobs.quarantine(lane.id, message.message_id, message.body, message.reason)
+    await _delete(lane, [message.receipt_handle])
+
+
+async def mark(lane: Lane, jobs: Jobs, notices: ObjectReceiveStream[Notice]) -> None:
+    """Make the named jobs ready, many in one statement; messages are deleted after the commit."""
+    async with notices:
+        async for batch in batches(notices, size=MARKS_AT_ONCE, linger_seconds=MARK_LINGER_SECONDS):
+            unknown = await _mark(lane, jobs, batch)
+            if any(notice.receive_count == 1 for notice in unknown):
+                await anyio.sleep(RECORDING_SECONDS)
+                unknown = await _mark(lane, jobs, unknown)
+            lane.metrics.noticed(lane.name, "unknown", len(unknown))
+            await _leave(lane, [n for n in unknown if n.receive_count < PATIENT_RECEIVES], SOON_SECONDS)
+            await _leave(lane, [n for n in unknown if n.receive_count >= PATIENT_RECEIVES], LATER_SECONDS)
+
+
+async def _mark(lane: Lane, jobs: Jobs, notices: list[Notice]) -> list[Notice]:
+    """Mark what is known here and delete its messages; returns the notices of unknown JobIds."""
+    marked = await jobs.mark_finished(lane.id, notices)
+    for job_id in marked.job_ids:
+        lane.slots.give_back(job_id)
+    if marked.job_ids:
+        lane.pages_ready.set()
+    known = [notice for notice in notices if notice.aws_job_id in marked.known]
+    lane.metrics.noticed(lane.name, "marked", len(marked.job_ids))
+    lane.metrics.noticed(lane.name, "repeated", len(known) - len(marked.job_ids))
+    await _delete(lane, [notice.receipt_handle for notice in known])
+    return [notice for notice in notices if notice.aws_job_id not in marked.known]
+
+
+async def _delete(lane: Lane, receipt_handles: list[str]) -> None:
+    """Delete messages; one that stays comes back and is deleted then."""
+    if receipt_handles:
+        try:
+            await lane.queue.delete(receipt_handles)
+        except AwsError as error:
+            log.info("messages not deleted", lane=lane.name, messages=len(receipt_handles), reason=str(error))
+
+
+async def _leave(lane: Lane, notices: list[Notice], seconds: int) -> None:
+    """Let notices come back; a JobId that stays unknown is no business of this lane, or is found by its due time."""
+    if notices:
+        try:
+            await lane.queue.leave([notice.receipt_handle for notice in notices], seconds)
+        except AwsError as error:
+            log.info("messages not put off", lane=lane.name, messages=len(notices), reason=str(error))
+
+
+async def find_overdue(lane: Lane, jobs: Jobs) -> None:
+    """Make overdue jobs ready: fetch asks, and puts those back that are still in progress."""
+    if overdue := await jobs.mark_overdue(lane.id, OVERDUE_AT_ONCE):
+        lane.metrics.overdue(lane.name, "found", overdue)
+        lane.pages_ready.set()

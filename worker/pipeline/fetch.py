@@ -1,0 +1,214 @@
+"""Reads the result pages of finished jobs, those that expire first in front. The page decides, not the notice."""
+
+from __future__ import annotations
+
+import hashlib
+
+import anyio
+import msgspec
+import structlog
+from anyio.abc import ObjectSendStream
+
+from worker.aws.rekognition import GET, Answer
+from worker.errors import AwsError, Verdict
+from worker.flow.stop import Stop
+from worker.lane import Lane
+from worker.model import Failure, Object, Page, ReadyJob
+from worker.pipeline.look import patient_head
+from worker.pipeline.refusals import failed_afterwards
+from worker.store.jobs import Jobs
+
+READERS = 32
+IDLE_SECONDS = 1.0
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 30.0
+
+log = structlog.get_logger()
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Fetcher:
+    """Reads jobs side by side, each page after page; what it reads goes to `pages`."""
+
+    def __init__(self, lane: Lane, jobs: Jobs, pages: ObjectSendStream[Page], stop: Stop) -> None:
+        self._lane = lane
+        self._jobs = jobs
+        self._pages = pages
+        self._stop = stop
+        self._free = anyio.Semaphore(READERS)
+
+    async def run(self) -> None:
+        """Take ready jobs until the stop; pages of jobs that are being read then are still written."""
+        async with self._pages, anyio.create_task_group() as readers:
+            with self._stop.taking():
+                while True:
+                    for job in await self._ready():
+                        await self._free.acquire()
+                        self._lane.reading.add(job.id)
+                        readers.start_soon(self._read, job)
+                    await self._lane.pages_ready.wait(timeout_seconds=IDLE_SECONDS)
+
+    async def _ready(self) -> list[ReadyJob]:
+        jobs = await self._jobs.ready(
+            self._lane.id,
+            in_hand=sorted(self._lane.reading),
+            limit=READERS,
+            page_token_seconds=self._lane.settings.aws.page_token_seconds,
+        )
+        if len(jobs) == READERS:
+            self._lane.pages_ready.set()  # there may be more
+        return jobs
+
+    async def _read(self, job: ReadyJob) -> None:
+        """Read one job to its last page, its failure, or the stop; after the stop the next owner goes on."""
+        is_handed_on = False
+        try:
+            is_handed_on = await self._read_pages(job)
+        finally:
+            self._free.release()
+            if not is_handed_on:
+                self._lane.reading.discard(job.id)
+
+    async def _read_pages(self, job: ReadyJob) -> bool:
+        """True if the last page was handed on: then the job stays in hand until it is written."""
+        cursor = _Cursor(job)
+        while not cursor.is_at_end:
+            answer = await self._readable_answer(job, cursor)
+            if answer is None:
+                return False
+            self._lane.slots.give_back(job.id)
+            if page := cursor.advance(answer):
+                await self._pages.send(page)
+            if cursor.disagrees:
+                log.warning("pages differ from those read before, read anew", lane=self._lane.name, job=job.id)
+                await self._jobs.drop_pages(job.id)
+                return False
+        return True
+
+    async def _readable_answer(self, job: ReadyJob, cursor: _Cursor) -> Answer | None:
+        """The next page of a job that SUCCEEDED; None once the job has taken another turn, or at the stop."""
+        with self._stop.taking():
+            try:
+                answer = await self._page(job, cursor.next_token)
+            except AwsError as error:
+                if error.verdict is Verdict.RESTART_READ and cursor.next_token:
+                    cursor.restart()
+                    return await self._readable_answer(job, cursor)
+                await self._give_up(job, error)
+                return None
+            if answer.job_status != "SUCCEEDED":
+                await self._not_yet_or_never(job, answer)
+            elif cursor.is_at_start and await self._has_changed(job):
+                await self._fail(Failure(job.id, "failed", "source changed while it was moderated", "failed"))
+            else:
+                return answer
+        return None
+
+    async def _page(self, job: ReadyJob, next_token: str | None) -> Answer:
+        """Ask until there is an answer about this job.
+
+        Raises:
+            AwsError: what lasts: RESTART_READ, JOB_FAILED, RESULTS_GONE.
+
+        """
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                await self._lane.turn(GET)
+                async with self._lane.call(GET):
+                    return await self._lane.rekognition.get(job, next_token)
+            except AwsError as error:
+                if error.verdict in (Verdict.RESTART_READ, Verdict.JOB_FAILED, Verdict.RESULTS_GONE):
+                    raise
+                if error.verdict is Verdict.RETRY:
+                    log.info("page not read", lane=self._lane.name, job=job.id, reason=str(error))
+                    await anyio.sleep(pause)
+                    pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    async def _has_changed(self, job: ReadyJob) -> bool:
+        """True if an object without versions is another one than was looked at before the Start."""
+        if job.version_id is not None or not job.etag:
+            return False
+        try:
+            found = await patient_head(self._lane, Object(job.bucket, job.key))
+        except AwsError:
+            return False  # gone by now: what was there then has been moderated
+        return found.etag != job.etag
+
+    async def _not_yet_or_never(self, job: ReadyJob, answer: Answer) -> None:
+        if answer.job_status == "IN_PROGRESS":
+            self._lane.metrics.overdue(self._lane.name, "in_progress")
+            await self._jobs.wait_longer(job.id, self._lane.due_again_seconds(job.asked))
+            return
+        reason, worth_another = failed_afterwards(answer.status_message)
+        log.warning("job failed", lane=self._lane.name, job=job.id, reason=reason, said=answer.status_message)
+        await self._fail(Failure(job.id, "failed", reason, "failed", worth_another))
+
+    async def _give_up(self, job: ReadyJob, error: AwsError) -> None:
+        if error.verdict is Verdict.RESULTS_GONE:
+            await self._results_gone(job, error)
+            return
+        log.warning("result not readable", lane=self._lane.name, job=job.id, code=error.code, reason=error.message)
+        await self._fail(Failure(job.id, "failed", f"unreadable result: {error.message or error.code}"[:500], "failed"))
+
+    async def _results_gone(self, job: ReadyJob, error: AwsError) -> None:
+        """Old results have expired; young ones cannot have: then it is another account's or region's lane."""
+        if job.age_seconds < self._lane.settings.aws.results_seconds:
+            reason = f"AWS does not know a job of {job.age_seconds:.0f} s ago ({error}): wrong account or region?"
+            self._lane.deny(reason, GET)
+            return
+        await self._fail(Failure(job.id, "expired", "results expired before they were read", "expired"))
+
+    async def _fail(self, failure: Failure) -> None:
+        self._lane.slots.give_back(failure.job_id)
+        if "pending" in await self._jobs.fail(failure):
+            self._lane.work_registered.set()
+
+
+class _Cursor:
+    """Where the reading of a job stands: which page comes next, and what was read so far."""
+
+    def __init__(self, job: ReadyJob) -> None:
+        self._job = job
+        self._number = job.next_page
+        self._digest = job.digest
+        self.next_token = job.next_token
+        self.is_at_end = False
+        self.disagrees = False
+        if job.next_page > 1 and job.next_token is None:
+            self.restart()  # the token is too old to be tried
+
+    @property
+    def is_at_start(self) -> bool:
+        """True before page 1 was read."""
+        return self._number == 1
+
+    def restart(self) -> None:
+        """From page 1, to skip what is there already while the running digest agrees."""
+        self._number, self._digest, self.next_token = 1, b"", None
+
+    def advance(self, answer: Answer) -> Page | None:
+        """The page to write, None for one that is there already."""
+        page = self._as_page(answer)
+        self._number, self._digest, self.next_token = page.number + 1, page.digest, page.next_token
+        self.is_at_end = page.is_last
+        if page.number >= self._job.next_page:
+            return page
+        is_last_known = page.number == self._job.next_page - 1
+        self.disagrees = (is_last_known and page.digest != self._job.digest) or page.is_last
+        self.is_at_end = self.is_at_end or self.disagrees
+        return None
+
+    def _as_page(self, answer: Answer) -> Page:
+        labels = answer.moderation_labels
+        metadata = answer.video_metadata
+        return Page(
+            job_id=self._job.id,
+            number=self._number,
+            next_token=answer.next_token,
+            detections=labels,
+            digest=hashlib.sha256(self._digest + _encode(labels)).digest(),
+            model_version=answer.moderation_model_version,
+            duration_ms=metadata.duration_millis if metadata else None,
+            metadata=None if metadata is None else msgspec.to_builtins(metadata),
+        )

@@ -1,0 +1,64 @@
+"""HEAD with patience: tells a lane that is denied from an object that is."""
+
+from __future__ import annotations
+
+import anyio
+
+from worker.errors import AwsError, Verdict
+from worker.lane import Lane
+from worker.model import Object, ResolvedObject
+
+HEAD = "HeadObject"
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 30.0
+
+
+async def patient_head(lane: Lane, named: Object) -> ResolvedObject:
+    """HEAD until it says something of the object.
+
+    Raises:
+        AwsError: VIDEO_REJECTED or JOB_FAILED only.
+
+    """
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        await lane.permission(HEAD)
+        try:
+            found = await _head(lane, named)
+        except AwsError as error:
+            if error.verdict in (Verdict.VIDEO_REJECTED, Verdict.JOB_FAILED):
+                lane.allow(HEAD)
+                raise
+            if error.verdict is Verdict.STOP_LANE:
+                await _blame(lane, named, error)
+        else:
+            lane.allow(HEAD)
+            lane.readable[named.bucket] = named
+            return found
+        await anyio.sleep(pause)
+        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+async def _head(lane: Lane, named: Object) -> ResolvedObject:
+    async with lane.unpaced_call(HEAD):
+        return await lane.objects.head(named)
+
+
+async def _blame(lane: Lane, named: Object, error: AwsError) -> None:
+    """Deny the lane, unless another object of the bucket can be read at the same moment.
+
+    S3 answers 403 for an object that does not exist to whoever may not list the bucket.
+
+    Raises:
+        AwsError: VIDEO_REJECTED, if the object is to blame.
+
+    """
+    known = lane.readable.get(named.bucket)
+    if known is not None and known.key != named.key:
+        try:
+            await _head(lane, known)
+        except AwsError:
+            pass
+        else:
+            raise AwsError(Verdict.VIDEO_REJECTED, error.code, error.message) from None
+    lane.deny(f"s3://{named.bucket}/{named.key} cannot be read: {error}", HEAD)

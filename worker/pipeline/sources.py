@@ -1,0 +1,114 @@
+"""What an operator may name as a source: a prefix in S3, a manifest, or a folder that the local service publishes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from worker.aws.manifests import BadRow, read_manifest
+from worker.aws.objects import Objects
+from worker.errors import AwsError, UsageError, Verdict
+from worker.model import Object
+
+_PREFIX = re.compile(r"s3://(?P<bucket>[0-9A-Za-z._-]{3,255})(?:/(?P<prefix>.*))?", re.DOTALL)
+
+
+_LONGEST_NAME = 100
+
+
+class Prefix(Struct, frozen=True):
+    """Every object of a bucket below a prefix; `text` is what the operator wrote."""
+
+    text: str
+    bucket: str
+    prefix: str
+
+
+class Manifest(Struct, frozen=True):
+    """A file that names objects; `text` is what the operator wrote."""
+
+    text: str
+    path: Path
+
+
+class Survey(Struct, frozen=True):
+    """What a manifest names before anything of it is registered."""
+
+    examples: dict[str, Object]  # one of each bucket
+    first_bad_row: BadRow | None
+
+
+Source = Prefix | Manifest
+
+
+def parse_source(text: str) -> Source | Path:
+    """Tell a source from its text; a folder comes back as its path, since only the local service can serve it.
+
+    Raises:
+        UsageError: if it is none.
+
+    """
+    if not text:
+        raise UsageError("a source is empty; write s3://bucket/prefix, a manifest (.csv, .jsonl), a folder, or -")
+    if text.startswith("inventory:"):
+        raise UsageError(f"{text}: S3 Inventory is not read yet; list the prefix (s3://…) or convert it to a manifest")
+    if match := _PREFIX.fullmatch(text):
+        return Prefix(text, match["bucket"], match["prefix"] or "")
+    if "://" in text:
+        raise UsageError(f"{text}: a source is s3://bucket/prefix, a manifest (.csv, .jsonl), a folder, or -")
+    path = Path(text)
+    if path.is_dir():
+        return path
+    if not path.exists():
+        raise UsageError(f"{text}: there is no such file or folder; name a manifest (.csv, .jsonl), a folder or s3://…")
+    return Manifest(text, path)
+
+
+def default_name(texts: Sequence[str]) -> str:
+    """A backfill's name made from its sources: the same sources, the same name; a long one ends in its digest."""
+    text = "+".join(text.removeprefix("s3://") for text in texts)
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "backfill"
+    if len(slug) <= _LONGEST_NAME:
+        return slug
+    digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"{slug[: _LONGEST_NAME - 9]}-{digest}"
+
+
+def survey(manifest: Manifest) -> Survey:
+    """Read a manifest once for the buckets that it names, in the order of their appearance, with an object of each.
+
+    Raises:
+        UsageError: if it cannot be read.
+
+    """
+    examples: dict[str, Object] = {}
+    first_bad_row = None
+    for row in read_manifest(manifest.path, manifest.text):
+        if isinstance(row, Object):
+            examples.setdefault(row.bucket, row)
+        elif first_bad_row is None:
+            first_bad_row = row
+    return Survey(examples, first_bad_row)
+
+
+async def objects_of(source: Source, listing: Objects) -> AsyncGenerator[Object | BadRow, None]:
+    """The objects that a source names, in its order.
+
+    Raises:
+        UsageError: if it cannot be read.
+
+    """
+    if isinstance(source, Manifest):
+        for row in read_manifest(source.path, source.text):
+            yield row
+        return
+    try:
+        async for named in listing.list(source.bucket, source.prefix):
+            yield named
+    except AwsError as error:
+        advice = "allow the lane s3:ListBucket" if error.verdict is Verdict.STOP_LANE else "give the command again"
+        raise UsageError(f"{source.text} cannot be listed ({error}); {advice}, or name a manifest") from None

@@ -1,0 +1,75 @@
+"""Groups pages of many jobs into one transaction each; a page that cannot be stored does not hold up its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+
+import anyio
+import asyncpg
+import structlog
+from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskGroup
+
+from worker.flow.batch import batches
+from worker.metrics import Metrics
+from worker.model import Failure, Page
+from worker.store.jobs import Jobs
+from worker.store.pages import Pages
+
+WRITERS = 2  # one encodes its rows while the server works for the other
+PAGES_AT_ONCE = 12  # of at most 1,000 rows: encoding them holds up the loop for some ten milliseconds
+LINGER_SECONDS = 0.01
+
+UNSTORABLE = (asyncpg.DataError, asyncpg.ProgramLimitExceededError, ValueError, OverflowError)
+
+log = structlog.get_logger()
+
+
+class Writer:
+    """Writes what the fetchers of all lanes read; `on_written` hears which jobs are out of hand."""
+
+    def __init__(self, pages: Pages, jobs: Jobs, metrics: Metrics, on_written: Callable[[int], None]) -> None:
+        self._pages = pages
+        self._jobs = jobs
+        self._metrics = metrics
+        self._on_written = on_written
+
+    async def run(self, pages: ObjectReceiveStream[Page]) -> None:
+        """Write until the stream ends. A job's pages stay with one of the writers, lest they overtake each other."""
+        async with pages, anyio.create_task_group() as writers, AsyncExitStack() as shares:
+            senders = [await shares.enter_async_context(self._open_share(writers)) for _ in range(WRITERS)]
+            async for page in pages:
+                await senders[page.job_id % WRITERS].send(page)
+
+    def _open_share(self, writers: TaskGroup) -> ObjectSendStream[Page]:
+        sender, share = anyio.create_memory_object_stream[Page](PAGES_AT_ONCE)
+        writers.start_soon(self._write_share, share)
+        return sender
+
+    async def _write_share(self, share: ObjectReceiveStream[Page]) -> None:
+        """Write what one writer is given; a group is held until it is committed."""
+        async with share:
+            async for group in batches(share, size=PAGES_AT_ONCE, linger_seconds=LINGER_SECONDS):
+                await self._write(group)
+
+    async def _write(self, group: Sequence[Page]) -> None:
+        begun_at = anyio.current_time()
+        try:
+            written = await self._pages.write(group)
+        except UNSTORABLE as error:
+            await self._write_apart(group, error)
+            return
+        self._metrics.wrote(written.rows, anyio.current_time() - begun_at)
+        for job_id in [*written.settled, *written.refused]:
+            self._on_written(job_id)
+
+    async def _write_apart(self, group: Sequence[Page], error: Exception) -> None:
+        """Find the job whose page cannot be stored by writing each job's pages on their own."""
+        job_ids = list(dict.fromkeys(page.job_id for page in group))
+        if len(job_ids) > 1:
+            for job_id in job_ids:
+                await self._write([page for page in group if page.job_id == job_id])
+            return
+        log.warning("page cannot be stored", job=job_ids[0], reason=str(error))
+        await self._jobs.fail(Failure(job_ids[0], "failed", f"unreadable result: {error}"[:500], "failed"))
+        self._on_written(job_ids[0])
