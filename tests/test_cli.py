@@ -1,0 +1,49 @@
+"""The command line as a whole: its commands, and what it costs to ask for help."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from worker.cli import COMMANDS, exit_code
+
+HEAVY = ("aioboto3", "aiohttp", "asyncpg", "botocore", "worker.app", "worker.local")
+
+
+@pytest.mark.parametrize("place", COMMANDS)
+def test_every_command_is_where_it_is_said_to_be(place: str, capsys: pytest.CaptureFixture[str]):
+    """Each command can be imported, and tells its line of help and its parameters."""
+    name = place.rpartition(":")[2]
+    assert exit_code([name, "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"Usage: modworker {name}" in told
+    assert COMMANDS[place] in told
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]):
+    """`modworker` alone prints what there is."""
+    assert exit_code([]) == 0
+    told = capsys.readouterr().out
+    assert all(place.rpartition(":")[2] in told for place in COMMANDS)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["config", "schema"]])
+def test_light_commands_do_not_load_the_clients(arguments: list[str]):
+    """Help and the configuration come at once: neither AWS's nor the database's client is imported for them."""
+    program = f"""
+import sys
+from worker.cli import exit_code
+assert exit_code({arguments!r}) == 0
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_version_is_told(capsys: pytest.CaptureFixture[str]):
+    """`--version` prints a version and nothing else."""
+    assert exit_code(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == version("modworker")

@@ -1,0 +1,269 @@
+"""What is printed, as text: it reads on 80 columns, and nothing in it is taken for markup or steers the terminal."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.cli.terminal import out
+from worker.display.figures import aligned, clock, counted, duration, legible, shortened, usd
+from worker.display.status import status
+from worker.display.summary import discovered, summary
+from worker.display.timeline import timeline
+from worker.model import VIDEO_STATES
+from worker.pipeline.discover import Discovered
+from worker.store.registry import Progress
+
+WIDE = 10_000_000
+COLUMNS = 80
+
+
+def backfill(**changes: Any) -> dict[str, Any]:
+    """A backfill of the status document."""
+    return {
+        "name": "films",
+        "priority": 0,
+        "paused": None,
+        "cancelled": False,
+        "videos": dict.fromkeys(VIDEO_STATES, 0) | changes.pop("videos", {}),
+        "labels": 0,
+        "spent_usd": 0.0,
+        "reserved_usd": 0.0,
+        "budget_usd": None,
+        "eta_seconds": None,
+        "failures": {},
+        **changes,
+    }
+
+
+def lane(**changes: Any) -> dict[str, Any]:
+    """A lane of the status document that has had an owner."""
+    return {
+        "name": "main",
+        "owner": "host-1234",
+        "epoch": 3,
+        "running": 20,
+        "concurrent_jobs": 20,
+        "start_per_second": 5.0,
+        "get_per_second": 20.0,
+        "throttled": 0,
+        "denied": None,
+        **changes,
+    }
+
+
+def test_status_tells_a_backfill_in_a_block_of_lines():
+    """Progress, labels, money, time left and reasons stand on a line each."""
+    entry = backfill(
+        videos={"pending": 9_000, "active": 20, "done": 900, "failed": 75, "skipped": 5},
+        labels=123_456,
+        spent_usd=1234.5,
+        reserved_usd=20,
+        budget_usd=5000,
+        eta_seconds=11_520,
+        failures={"not a video": 5, "unsupported codec or format": 75},
+    )
+    assert status({"backfills": [entry], "lanes": [lane()]}).splitlines() == [
+        "backfill films",
+        "  videos  980 of 10,000 final (9.8%)",
+        "          9,000 pending, 20 active, 900 done, 75 failed, 5 skipped",
+        "  labels  123,456",
+        "  cost    $1,234.50 spent, $20.00 reserved, budget $5,000.00",
+        "  left    3 h 12 min",
+        "  without labels",
+        "    75  unsupported codec or format",
+        "     5  not a video",
+        "",
+        "lane      jobs  starts/s  gets/s  throttled  epoch  owner",
+        "main  20 of 20       5.0    20.0          0      3  host-1234",
+    ]
+
+
+def test_status_fits_80_columns_with_wide_numbers():
+    """Ten million videos in every state and a hundred thousand running jobs do not fold."""
+    entry = backfill(
+        videos=dict.fromkeys(VIDEO_STATES, WIDE),
+        labels=WIDE * 1000,
+        spent_usd=9_999_999.99,
+        reserved_usd=999_999.99,
+        budget_usd=10_000_000.0,
+        eta_seconds=8_640_000.0,
+    )
+    wide_lane = lane(
+        name="us-east-1-main", owner="h" * 100, epoch=12_345, running=100_000, concurrent_jobs=100_000, throttled=WIDE
+    )
+    lines = status({"backfills": [entry], "lanes": [wide_lane]}).splitlines()
+    assert max(map(len, lines[:7])) <= COLUMNS
+    assert all(line.startswith(("us-east", "lane")) for line in lines[-2:])
+    assert len(lines[-1].removesuffix(lines[-1].split()[-1])) <= COLUMNS  # all but the owner
+
+
+@pytest.mark.parametrize(
+    ("final", "total", "percent"), [(0, 0, "0%"), (0, 10, "0%"), (999_999, 1_000_000, "99.9%"), (10, 10, "100%")]
+)
+def test_only_what_is_all_there_is_100_percent(final: int, total: int, percent: str):
+    """Percentages are rounded down."""
+    text = status({"backfills": [backfill(videos={"done": final, "pending": total - final})], "lanes": []})
+    assert f"  videos  {final:,} of {total:,} final ({percent})" in text
+
+
+def test_marks_of_a_backfill_stand_behind_its_name():
+    """Paused and cancelled backfills are told as such, a paused one with the word that paused it."""
+    assert status({"backfills": [backfill(paused="by hand")], "lanes": []}).startswith(
+        "backfill films, paused (by hand)"
+    )
+    assert status({"backfills": [backfill(cancelled=True)], "lanes": []}).startswith("backfill films, cancelled\n")
+
+
+def test_many_reasons_are_cut_to_the_most_frequent():
+    """Of many reasons the first ten are told, the others summed up."""
+    failures = {f"reason {n}": n for n in range(1, 31)}
+    lines = status({"backfills": [backfill(failures=failures)], "lanes": []}).splitlines()
+    told = lines[lines.index("  without labels") + 1 : lines.index("") :]
+    assert told[0] == "     30  reason 30"
+    assert told[9] == "     21  reason 21"
+    assert told[10] == "    210  for 20 other reasons"
+
+
+def test_status_of_an_empty_database_says_so():
+    """Nothing registered is a sentence, not an empty table."""
+    assert status({"backfills": [], "lanes": []}) == "no backfill is registered\n\nno lane is registered"
+
+
+def test_lane_without_an_owner_and_denied_lane_are_told():
+    """A lane that never had an owner has no figures; a denied one tells AWS's words below the table."""
+    unused = {"name": "new", "owner": None, "epoch": 0, "running": 0}
+    text = status({"backfills": [], "lanes": [unused, lane(denied="AccessDenied: no\x1b[31m")]})
+    assert "new     0 of -         -       -          -      0  nobody" in text.splitlines()
+    assert text.endswith("lane main is denied: AccessDenied: no\\x1b[31m")
+
+
+def label(**changes: Any) -> dict[str, Any]:
+    """A row of `moderation_labels`."""
+    times = {"timestamp_ms": 61_500, "start_ms": None, "end_ms": None}
+    return {"name": "Weapons", "taxonomy_level": 2, "confidence": 87.5, **times, **changes}
+
+
+STATE = {"backfill": "films", "state": "done", "reason": None, "labels": 2, "duration_ms": 3_600_000, "cost_usd": 6.0}
+
+
+def test_timeline_tells_when_how_sure_and_what():
+    """Labels stand in lines of time, bar, confidence, and name, indented by their level."""
+    text = timeline("archive", "a.mp4", [STATE], [label(name="Violence", taxonomy_level=1, confidence=100.0), label()])
+    assert text.splitlines() == [
+        "archive/a.mp4",
+        "  backfill films: done, 2 labels in 1:00:00.000, $6.00",
+        "",
+        f"0:01:01.500  {'█' * 20} 100.0%  Violence",
+        f"0:01:01.500  {'█' * 18}    87.5%    Weapons",
+    ]
+
+
+def test_timeline_of_segments_tells_from_when_to_when():
+    """A segment has a start and an end."""
+    segment = label(timestamp_ms=None, start_ms=0, end_ms=7_322_001)
+    assert timeline("archive", "a.mp4", [STATE], [segment]).splitlines()[-1].startswith("0:00:00.000 to 2:02:02.001  ")
+
+
+def test_timeline_without_labels_tells_why():
+    """A video that failed shows its reason, one that is clean says that there is no label."""
+    failed = {**STATE, "state": "failed", "reason": "unsupported codec", "labels": 0}
+    assert timeline("archive", "a.mp4", [failed, {**STATE, "state": "pending"}], []).splitlines() == [
+        "archive/a.mp4",
+        "  backfill films: failed (unsupported codec)",
+        "  backfill films: pending",
+        "",
+        "no labels",
+    ]
+
+
+def progress(**changes: Any) -> Progress:
+    states = dict.fromkeys(VIDEO_STATES, 0) | changes
+    money = {"labels": WIDE * 1000, "spent_usd": 9_999_999.99, "reserved_usd": 0.0, "budget_usd": None}
+    marks: dict[str, Any] = {"pause_reason": None, "is_cancelled": False, "lanes_pending": [], "lanes_active": []}
+    return Progress(**states, **money, **marks)
+
+
+def test_summary_fits_80_columns_with_wide_numbers():
+    """The end of ten million videos, with the calls of all lanes added up and throttled ones counted."""
+    calls = {
+        ("a", "StartContentModeration", "ok"): WIDE,
+        ("b", "StartContentModeration", "ThrottlingException"): 1_000,
+        ("a", "GetContentModeration", "ok"): WIDE * 10,
+        ("a", "GetContentModeration", "InternalServerError"): 3,
+    }
+    text = summary("films", progress(done=WIDE, failed=7), calls, 700_000.0, Path("w.toml"), example="archive/a b.mp4")
+    assert text.splitlines() == [
+        "backfill films",
+        "  videos  10,000,007",
+        "          10,000,000 done, 7 failed",
+        "  labels  10,000,000,000",
+        "  calls   10,001,000 StartContentModeration, 100,000,003 GetContentModeration",
+        "          in this run, 1,000 of them throttled",
+        "  cost    $9,999,999.99",
+        "  time    8 d 2 h",
+        "next:",
+        "  modworker status --config w.toml",
+        "  modworker verify --config w.toml",
+        "  modworker labels --config w.toml 'archive/a b.mp4'",
+    ]
+    assert max(map(len, text.splitlines())) <= COLUMNS
+
+
+@pytest.mark.parametrize("example", [None, "archive/a\nb.mp4"])
+def test_summary_names_only_a_video_that_can_be_typed(example: str | None):
+    """Where there is no key, or none that a shell could be given as it is shown, the form is shown instead."""
+    text = summary("films", progress(done=1), {}, 1.0, Path("my worker.toml"), example=example)
+    assert text.splitlines()[-1] == f"  modworker labels --config {shlex.quote('my worker.toml')} BUCKET/KEY"
+
+
+def test_registration_is_told_in_one_sentence():
+    """New, known and bad rows are counted; a dry run registers nothing."""
+    found = Discovered(added=1_000, known=1, bad_rows=1)
+    assert discovered("films", found, is_dry_run=False) == (
+        "backfill films: 1,000 videos registered, 1 known already, 1 bad row skipped"
+    )
+    assert discovered("films", found, is_dry_run=True) == (
+        "backfill films: the sources name 1,001 videos; nothing is registered, 1 bad row skipped"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "not known yet"),
+        (0.0, "0 s"),
+        (59.4, "59 s"),
+        (60.0, "1 min"),
+        (3_599.0, "1 h 0 min"),
+        (86_399.0, "1 d 0 h"),
+        (864_000.0, "10 d 0 h"),
+    ],
+)
+def test_durations_have_two_units_at_most(seconds: float | None, text: str):
+    """Seconds, minutes, hours and minutes, days and hours."""
+    assert duration(seconds) == text
+
+
+def test_figures_read_as_people_write_them():
+    """Thousands, plurals, cents, clocks and cuts."""
+    assert [counted(n, "video") for n in (0, 1, 2_000)] == ["0 videos", "1 video", "2,000 videos"]
+    assert [usd(None), usd(0.005), usd(1234.5)] == ["none", "$0.01", "$1,234.50"]
+    assert [clock(None), clock(0), clock(36_000_001)] == ["-:--:--.---", "0:00:00.000", "10:00:00.001"]
+    assert [shortened("abc", 3), shortened("abcd", 3)] == ["abc", "ab…"]
+    assert aligned([["a", "bb"], ["ccc", "d"]], right=[1]) == "a    bb\nccc   d"
+
+
+def test_nothing_of_a_name_steers_the_terminal():
+    """Line breaks, escapes and half characters are shown, not obeyed; other scripts stay as they are."""
+    assert legible("a\nb\x1b[31m\udcff é 猫") == "a\\nb\\x1b[31m\\udcff é 猫"
+
+
+def test_names_are_no_markup_and_lines_are_not_folded(capsys: pytest.CaptureFixture[str]):
+    """A key may look like markup or an emoji, and may be longer than the terminal is wide."""
+    text = timeline("archive", "[bold]x[/bold]/:cat:/" + "k" * 300 + ".mp4", [STATE], [])
+    out.print(text)
+    assert capsys.readouterr().out == text + "\n"

@@ -1,0 +1,104 @@
+"""Commands and exit codes; the only package that prints.
+
+Here stand the command line as a whole and its end. A command's module is imported when the command is asked for, so
+that `modworker --help` and `config check` need not wait for the clients of AWS and of the database.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from importlib.metadata import version
+
+import cyclopts
+import structlog
+from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
+
+from worker import log
+from worker.cli.terminal import AS_ASKED, STOPPED_EARLY, USAGE, complain
+from worker.errors import ModworkerError
+
+COMMANDS = {
+    "work:backfill": "Register the sources, then work until every video of that backfill is final.",
+    "work:enqueue": "Register the sources' videos and start nothing.",
+    "work:run": "Work on whatever is registered, until told to stop.",
+    "look:status": "Show backfills, lanes, rates, spend, time left, and failures by reason.",
+    "look:labels": "Show the labels of one video as a timeline.",
+    "look:verify": "Check the books: every video accounted for, counts equal to rows, tallies true.",
+    "steer:pause": "Stop starting jobs of a backfill; what runs is finished.",
+    "steer:resume": "Let a paused backfill go on.",
+    "steer:migrate": "Apply the migrations that the database lacks.",
+    "service:serve": "Run the local moderation service alone.",
+    "configuration:config": "Look at the configuration.",
+}
+"""Where a command is to be found below this package, and its line of help."""
+
+app = cyclopts.App(
+    name="modworker",
+    help="Moderate whole video archives with Amazon Rekognition Video; keep every label in PostgreSQL.",
+    version=partial(version, "modworker"),
+    version_flags=["--version"],
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+for place, line in COMMANDS.items():
+    app.command(f"{__name__}.{place}", help=line)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    log.configure(json_lines=not sys.stderr.isatty())
+    try:
+        sys.exit(exit_code())
+    except Exception:  # noqa: BLE001 (logged in full, and told from a finding by its exit code)
+        structlog.get_logger().exception("a fault of the program, not of yours; the same command goes on where it was")
+        sys.exit(STOPPED_EARLY)
+
+
+def exit_code(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a command line, by default that of the process, and give its exit code; mistakes are told."""
+    try:
+        code = app(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        complain(f"{_in_words(error)}\nSee `{' '.join(['modworker', *(error.command_chain or ())])} --help`.")
+    except ModworkerError as error:
+        complain(str(error))
+    except OSError as error:
+        complain(_about_file(error))
+    except BaseExceptionGroup as group:
+        complain(_about_group(group))
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return STOPPED_EARLY
+    else:
+        return code if isinstance(code, int) else AS_ASKED
+    return USAGE
+
+
+def _in_words(error: CycloptsError) -> str:
+    match error:
+        case MissingArgumentError(argument=argument) if argument is not None:
+            names = {"--config": "--config FILE"}
+            return f"{' '.join(error.command_chain or ())} needs {names.get(argument.name, argument.name)}."
+        case UnusedCliTokensError(unused_tokens=tokens) if tokens:
+            return f"{tokens[0]!r} means nothing here."
+        case _:
+            return str(error)
+
+
+def _about_file(error: OSError) -> str:
+    """A file or folder of the operator's that cannot be used; a fault without one is the program's and goes on up."""
+    if error.filename is None:
+        raise error
+    return f"{error.filename} cannot be used: {error.strerror}; check its path and permissions"
+
+
+def _about_group(group: BaseExceptionGroup[BaseException]) -> str:
+    """The fault that an operator can mend; a group without one is a fault of the program and goes on up."""
+    error: BaseException | None = group.subgroup((ModworkerError, OSError))
+    if error is None:
+        raise group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return _about_file(error) if isinstance(error, OSError) else str(error)

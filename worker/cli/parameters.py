@@ -1,0 +1,44 @@
+"""Parameters that several commands share."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from worker.errors import UsageError
+
+_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+
+
+def _is_a_name(_: Any, name: str | None) -> None:
+    if name is not None and not _NAME.fullmatch(name):
+        raise ValueError("Write 1 to 200 characters, none of them a control character.")
+
+
+def _are_no_options(_: Any, sources: list[str]) -> None:
+    """`-` is standard input; whatever else begins so was meant as an option."""
+    if unknown := [source for source in sources if source.startswith("-") and source != "-"]:
+        raise UsageError(f"there is no option {unknown[0]}; see --help (a file of that name is ./{unknown[0]})")
+
+
+ConfigFile = Annotated[Path, Parameter(name="--config", help="the operators' config file (TOML)")]
+Sources = Annotated[
+    list[str],
+    Parameter(
+        help="s3://bucket/prefix, manifest.csv, manifest.jsonl, a folder, or - (JSON Lines on standard input)",
+        allow_leading_hyphen=True,
+        validator=_are_no_options,
+    ),
+]
+Name = Annotated[str | None, Parameter(help="of the backfill; default: made from the sources", validator=_is_a_name)]
+Priority = Annotated[
+    int | None, Parameter(help="higher numbers go first", validator=Number(gte=-1_000_000, lte=1_000_000))
+]
+Budget = Annotated[
+    float | None,
+    Parameter(name="--budget-usd", help="no claim goes beyond it", validator=Number(gte=0, lte=10_000_000)),
+]

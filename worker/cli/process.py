@@ -1,0 +1,101 @@
+"""A worker in this process: its pages, its watch, and the signals that end it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
+
+import anyio
+import structlog
+from anyio.abc import TaskStatus
+
+from worker.app import Application, WorkerProcess
+from worker.metrics import Metrics
+from worker.web.server import serve
+
+T = TypeVar("T")
+
+logger = structlog.get_logger()
+
+
+class Signals:
+    """What SIGTERM and SIGINT do: they end the command, or while a worker works, the first one ends its taking only."""
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        self._end = end
+        self._stop: Callable[[], None] | None = None
+
+    @contextmanager
+    def stopping(self, stop: Callable[[], None], end: Callable[[], None]) -> Iterator[None]:
+        """The first signal calls `stop`, a second one `end`."""
+        before = self._end
+        self._stop, self._end = stop, end
+        try:
+            yield
+        finally:
+            self._stop, self._end = None, before
+
+    async def watch(self, *, task_status: TaskStatus[None]) -> None:
+        """Obey the signals from the moment of `task_status.started` on."""
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
+            async for _ in signals:
+                if self._stop is None:
+                    self._end()
+                else:
+                    stop, self._stop = self._stop, None
+                    stop()
+
+
+async def until_signal(command: Callable[[Signals], Awaitable[T]]) -> T | None:
+    """What the command gives, or None where a signal ended it."""
+    async with anyio.create_task_group() as everything:
+        signals = Signals(everything.cancel_scope.cancel)
+        await everything.start(signals.watch)
+        outcome = await command(signals)
+        everything.cancel_scope.cancel()
+        return outcome
+    return None
+
+
+async def work(
+    application: Application,
+    lanes: Sequence[str],
+    metrics: Metrics,
+    watch: Callable[[WorkerProcess], Awaitable[None]],
+    signals: Signals,
+) -> None:
+    """Run a worker until the watch is over or a signal comes, and then as long as it takes to run dry."""
+    worker = WorkerProcess(application, metrics, lanes)
+    async with _pages(application, worker, metrics), anyio.create_task_group() as everything:
+
+        def stop() -> None:
+            worker.stop.request()
+            grace_seconds = application.settings.worker.shutdown_grace_seconds
+            everything.cancel_scope.deadline = anyio.current_time() + grace_seconds
+
+        def stop_by_signal() -> None:
+            logger.info("stopping: what was begun is finished; a second signal ends it at once")
+            stop()
+
+        async def watch_and_stop() -> None:
+            await watch(worker)
+            stop()
+
+        with signals.stopping(stop_by_signal, everything.cancel_scope.cancel):
+            everything.start_soon(watch_and_stop)
+            await worker.run()
+            everything.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _pages(application: Application, worker: WorkerProcess, metrics: Metrics) -> AsyncIterator[None]:
+    """The worker's HTTP pages, where configured."""
+    if not (listen := application.settings.worker.http_listen):
+        yield
+        return
+    async with serve(listen, metrics=metrics, ready=worker.reason_against_readiness) as url:
+        logger.info("health and metrics are served", url=url)
+        yield

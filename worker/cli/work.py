@@ -1,0 +1,154 @@
+"""`backfill`, `enqueue` and `run`: registering videos, and working on them."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import structlog
+from cyclopts import Parameter
+
+from worker.app import Application, WorkerProcess, open_application
+from worker.cli.parameters import Budget, ConfigFile, Name, Priority, Sources
+from worker.cli.process import Signals, until_signal, work
+from worker.cli.terminal import AS_ASKED, FINDING, STOPPED_EARLY, complain, err, out
+from worker.config import Loaded, load
+from worker.display.figures import counted
+from worker.display.progress import counting, progress_shown
+from worker.display.summary import discovered, summary
+from worker.enqueue import Request, count
+from worker.enqueue import enqueue as enqueue_sources
+from worker.errors import UsageError
+from worker.metrics import Metrics
+from worker.pipeline.discover import Discovered
+from worker.pipeline.sources import default_name
+from worker.store.registry import Progress
+from worker.watch import Watch, nothing_left, until_final
+
+logger = structlog.get_logger()
+
+
+async def backfill(
+    sources: Sources,
+    /,
+    *,
+    config: ConfigFile,
+    name: Name = None,
+    priority: Priority = None,
+    budget_usd: Budget = None,
+) -> int:
+    """Exit code 0 if every video of the backfill is done or skipped, 1 if some are not, 3 if work is left."""
+    request = Request(sources, name or default_name(sources), priority, budget_usd)
+    code = await until_signal(partial(_backfill, load(config), config, request))
+    return _interrupted(request.name) if code is None else code
+
+
+async def enqueue(
+    sources: Sources,
+    /,
+    *,
+    config: ConfigFile,
+    name: Name = None,
+    priority: Priority = None,
+    budget_usd: Budget = None,
+    dry_run: Annotated[bool, Parameter(negative="", help="only count what would be registered")] = False,
+) -> int:
+    """Exit code 0 if every row of the sources names a video, 1 if some do not."""
+    request = Request(sources, name or default_name(sources), priority, budget_usd)
+    code = await until_signal(partial(_enqueue, load(config), config, request, dry_run))
+    return _interrupted(request.name) if code is None else code
+
+
+async def run(
+    *,
+    config: ConfigFile,
+    until_empty: Annotated[bool, Parameter(name="--until-empty", negative="", help="end when nothing is left")] = False,
+    lanes: Annotated[str | None, Parameter(help="only these lanes, comma-separated")] = None,
+) -> int:
+    """Exit code 0 if told to stop or nothing is left, 3 if `--until-empty` ends because what is left cannot go on."""
+    loaded = load(config)
+    command = _run_until_empty if until_empty else _run
+    code = await until_signal(partial(command, loaded, config, _chosen_lanes(lanes, loaded)))
+    return AS_ASKED if code is None else code
+
+
+async def _backfill(loaded: Loaded, config: Path, request: Request, signals: Signals) -> int:
+    begun_at = time.monotonic()
+    metrics = Metrics()
+    seen: list[Watch] = []
+    async with open_application(loaded, config) as application:
+        found = await _register(application, request, is_dry_run=False)
+        with progress_shown(err, logger.info) as shown:
+
+            async def watch(worker: WorkerProcess) -> None:
+                async for look in until_final(worker, application.registry, request.name):
+                    seen[:] = [look]
+                    shown(look.progress)
+
+            await work(application, list(loaded.settings.lanes), metrics, watch, signals)
+        progress = await application.registry.progress(request.name)
+    seconds = time.monotonic() - begun_at
+    out.print(summary(request.name, progress, metrics.calls(), seconds, config, example=found.example))
+    return _how_it_ended(request.name, progress, seen[0].ending if seen else None, found)
+
+
+def _how_it_ended(name: str, progress: Progress, ending: str | None, found: Discovered) -> int:
+    if progress.left:
+        reason = (
+            ending or f"it was told to stop; the same command goes on with the {counted(progress.left, 'video')} left"
+        )
+        complain(f"backfill {name} stopped early: {reason}")
+        return STOPPED_EARLY
+    return FINDING if progress.failed or progress.uncertain or progress.expired or found.bad_rows else AS_ASKED
+
+
+def _interrupted(name: str) -> int:
+    complain(f"backfill {name} stopped early: it was told to stop while it was registered; the same command goes on")
+    return STOPPED_EARLY
+
+
+async def _enqueue(loaded: Loaded, config: Path, request: Request, is_dry_run: bool, _: Signals) -> int:
+    async with open_application(loaded, config) as application:
+        found = await _register(application, request, is_dry_run=is_dry_run)
+    return FINDING if found.bad_rows else AS_ASKED
+
+
+async def _run(loaded: Loaded, config: Path, lanes: list[str], signals: Signals) -> int:
+    async with open_application(loaded, config) as application:
+        await work(application, lanes, Metrics(), lambda _: anyio.sleep_forever(), signals)
+    return AS_ASKED
+
+
+async def _run_until_empty(loaded: Loaded, config: Path, lanes: list[str], signals: Signals) -> int:
+    endings: list[str | None] = []
+    async with open_application(loaded, config) as application:
+
+        async def watch(worker: WorkerProcess) -> None:
+            endings.append(await nothing_left(worker, application.registry, lanes))
+
+        await work(application, lanes, Metrics(), watch, signals)
+    ending = next(filter(None, endings), None)
+    if ending is None:
+        return AS_ASKED
+    complain(f"stopped early: {ending}")
+    return STOPPED_EARLY
+
+
+async def _register(application: Application, request: Request, *, is_dry_run: bool) -> Discovered:
+    """Register (or count) with a spinner on a terminal, and say what was found."""
+    found = Discovered()
+    with counting(err, request.name, found):
+        await (count if is_dry_run else enqueue_sources)(application, request, found)
+    out.print(discovered(request.name, found, is_dry_run=is_dry_run))
+    return found
+
+
+def _chosen_lanes(text: str | None, loaded: Loaded) -> list[str]:
+    configured = list(loaded.settings.lanes)
+    chosen = configured if text is None else list(dict.fromkeys(name.strip() for name in text.split(",")))
+    if unknown := [name for name in chosen if name not in configured]:
+        raise UsageError(f"--lanes {unknown[0]}: the config file has no such lane; it has {', '.join(configured)}")
+    return chosen
