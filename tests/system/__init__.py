@@ -1,0 +1,1 @@
+"""Real worker processes against a real database and a real service."""

@@ -1,0 +1,157 @@
+"""A place where real worker processes run: a config file, a database, a local service and its ledger."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import boto3
+from botocore.config import Config
+
+from worker.config import Lane
+from worker.local.accounts import access_key_of, account_of, local_lane
+
+ROOT = Path(__file__).parents[2]
+RUN_SECONDS = 120
+POLL_SECONDS = 0.02
+
+Sections = dict[str, dict[str, Any]]
+
+
+def toml(sections: Sections) -> str:
+    """Sections by their dotted names as TOML; JSON writes strings, numbers, booleans and lists as TOML does."""
+    lines = []
+    for name, values in sections.items():
+        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
+    return "\n".join(lines)
+
+
+def until(condition: Callable[[], Any], *, within_seconds: float = 30.0) -> Any:
+    """Poll a condition until it is true, and return what it gave."""
+    deadline = time.monotonic() + within_seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not true within {within_seconds} s"
+        time.sleep(POLL_SECONDS)
+    return value
+
+
+class Site:
+    """Processes that were started here are ended here."""
+
+    def __init__(self, folder: Path, database_url: str) -> None:
+        self.folder = folder
+        self.data_dir = folder / "data"
+        self.config_file = folder / "worker.toml"
+        self.database_url = database_url
+        self.sections: Sections = {
+            "database": {"url": database_url, "data_dir": str(self.data_dir)},
+            "worker": {"http_listen": "", "lease_seconds": 3, "shutdown_grace_seconds": 10},
+            "moderation": {"first_due_seconds": 2},
+            "lanes.main": self.local_lane("us-east-1"),
+            "local": {"speed": 600, "videos": 100, "quota_burst": 50},
+        }
+        self._processes: list[subprocess.Popen[str]] = []
+
+    @staticmethod
+    def local_lane(region: str, **changes: Any) -> dict[str, Any]:
+        """A lane on the local service, fast enough for tests."""
+        quotas = {"start_per_second": 200, "get_per_second": 500, "concurrent_jobs": 50}
+        return {"region": region, "endpoint_url": "local", **quotas, **changes}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            if process.returncode is None:
+                kill(process)
+
+    def configure(self, **sections: dict[str, Any]) -> None:
+        """Write the config file, with values added to its sections (`lanes__main` names `[lanes.main]`)."""
+        for name, values in sections.items():
+            self.sections.setdefault(name.replace("__", "."), {}).update(values)
+        self.config_file.write_text(toml(self.sections))
+
+    def start(self, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start `modworker ARGUMENTS --config …` as a process of its own."""
+        if not self.config_file.exists():
+            self.configure()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "worker", *arguments, "--config", str(self.config_file)],
+            cwd=ROOT,
+            env=self._environment() | (environment or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._processes.append(process)
+        return process
+
+    def run(
+        self, *arguments: str, seconds: float = RUN_SECONDS, environment: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `modworker ARGUMENTS --config …` to its end."""
+        return finished(self.start(*arguments, environment=environment), seconds=seconds)
+
+    def service(self) -> subprocess.Popen[str]:
+        """Keep the local service alive beyond the workers that use it, and wait until it listens."""
+        process = self.start("serve")
+        until(lambda: process.poll() is not None or self.service_url())
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        return process
+
+    def service_url(self) -> str | None:
+        """Where the local service listens, if it runs."""
+        try:
+            return str(json.loads((self.data_dir / "local-service.json").read_text())["url"])
+        except FileNotFoundError:
+            return None
+
+    def ledger(self) -> dict[str, Any]:
+        """What the local service was paid for, and every call with its outcome."""
+        with urllib.request.urlopen(f"{self.service_url()}/_ledger", timeout=30) as response:
+            document: dict[str, Any] = json.load(response)
+        return document
+
+    def client(self, service: str, lane: str = "main", region: str = "us-east-1") -> Any:
+        """A plain boto3 client of the local service, in a lane's account."""
+        return boto3.client(
+            service,
+            region_name=region,
+            endpoint_url=self.service_url(),
+            aws_access_key_id=access_key_of(account_of(lane)),
+            aws_secret_access_key="local",
+            config=Config(retries={"total_max_attempts": 10, "mode": "standard"}, s3={"addressing_style": "path"}),
+        )
+
+    def lanes(self) -> list[str]:
+        """The names of the configured lanes."""
+        return [name.removeprefix("lanes.") for name in self.sections if name.startswith("lanes.")]
+
+    def lane(self, name: str = "main") -> Lane:
+        """A lane as the local service serves it: with its made-up queue, topic and role."""
+        return local_lane(name, Lane(**self.sections[f"lanes.{name}"]), self.service_url() or "")
+
+    def _environment(self) -> dict[str, str]:
+        return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MODWORKER_"))}
+
+
+def finished(process: subprocess.Popen[str], *, seconds: float = RUN_SECONDS) -> subprocess.CompletedProcess[str]:
+    """Wait for a process and take what it printed."""
+    out, err = process.communicate(timeout=seconds)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """End a process as a power cut would."""
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
