@@ -1,0 +1,237 @@
+"""What the benchmarks run on: PostgreSQL as the product embeds it, a local service, worker processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from worker.config import Lane
+from worker.local.accounts import access_key_of, account_of, local_lane
+from worker.store.embedded import embedded_postgres
+from worker.store.migrate import migrate
+
+ROOT = Path(__file__).parents[1]
+LANE = "main"
+REGION = "us-east-1"
+ACCESS_KEY_ID = access_key_of(account_of(LANE))
+DEPLOYMENT = "default"
+MIGRATED = "migrated"
+POLL_SECONDS = 0.05
+START_SECONDS = 30.0
+RUN_SECONDS = 300.0
+COMMIT_TIMES = {"track_commit_timestamp": "on"}  # the one setting that the product does not have
+
+Sections = dict[str, dict[str, Any]]
+
+
+class Rig:
+    """A folder, a PostgreSQL server, and processes that end with it."""
+
+    def __init__(self, folder: Path, server_url: str, lane: Mapping[str, Any], local: Mapping[str, Any]) -> None:
+        self.server_url = server_url
+        self._folder = folder
+        self._lane = {"region": REGION, **lane}
+        self._local = dict(local)
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def serve(self, *command: str) -> str:
+        """Start the local service as `python … CONFIG`; returns its URL."""
+        data_dir = self._folder / f"service-{len(self._processes)}"
+        sections = {
+            "database": {"data_dir": str(data_dir)},
+            f"lanes.{LANE}": {**self._lane, "endpoint_url": "local"},
+            "local": self._local,
+        }
+        process = self.start([*command, str(self._write(data_dir.name, sections))])
+        address = data_dir / "local-service.json"
+        until(lambda: address.exists() or process.poll() is not None, within_seconds=START_SECONDS)
+        return str(json.loads(address.read_text())["url"])
+
+    def lane(self, service_url: str) -> Lane:
+        """The lane as the service at that URL serves it."""
+        return local_lane(LANE, Lane(**self._lane), service_url)
+
+    def worker(self, *arguments: str, config: Path) -> subprocess.Popen[str]:
+        """Start `modworker ARGUMENTS --config CONFIG`."""
+        return self.start(["-m", "worker", *arguments, "--config", str(config)])
+
+    def config(
+        self, database_url: str, service_url: str, lane: Mapping[str, Any] | None = None, **sections: dict[str, Any]
+    ) -> Path:
+        """Write a worker's config file; it reaches the service as it would reach AWS, by URL."""
+        own = {
+            "database": {"url": database_url, "data_dir": str(self._folder)},
+            "worker": {"http_listen": ""},
+            f"lanes.{LANE}": self.lane(service_url).model_dump(exclude_defaults=True) | dict(lane or {}),
+        }
+        return self._write(urlsplit(database_url).path.strip("/"), own | sections)
+
+    def start(self, arguments: Sequence[str], given: str = "") -> subprocess.Popen[str]:
+        """Start a Python process, its standard input `given`, with the credentials of the lane's made-up account."""
+        with tempfile.TemporaryFile("w+", dir=self._folder) as stdin:
+            stdin.write(given)
+            stdin.seek(0)
+            with self._log(len(self._processes)).open("w") as log:
+                process = subprocess.Popen(
+                    [sys.executable, *arguments],
+                    cwd=ROOT,
+                    env=self._environment(),
+                    stdin=stdin,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                )
+        self._processes.append(process)
+        return process
+
+    def output(self, process: subprocess.Popen[str]) -> str:
+        """What a process printed, once it has ended as asked."""
+        printed, _ = process.communicate(timeout=RUN_SECONDS)
+        if process.returncode:
+            raise self._failure(process)
+        return printed
+
+    async def until_true(
+        self, process: subprocess.Popen[str], connection: asyncpg.Connection, statement: str, *values: object
+    ) -> None:
+        """Poll a statement until the process, which must not end before, has made it true."""
+        async with asyncio.timeout(RUN_SECONDS):
+            while not await connection.fetchval(statement, *values):
+                if process.poll() is not None:
+                    raise self._failure(process)
+                await asyncio.sleep(POLL_SECONDS)
+
+    def end(self) -> None:
+        """End every process that still runs."""
+        for process in self._processes:
+            if process.returncode is None:
+                stop(process)
+
+    def database_url(self, name: str) -> str:
+        """The URL of a database."""
+        return urlsplit(self.server_url)._replace(path=f"/{name}").geturl()
+
+    async def database(self, name: str, template: str = MIGRATED) -> str:
+        """Make a database with the product's schema, or with whatever else the template holds; returns its URL."""
+        await self._execute(f'create database "{name}" template "{template}"', "checkpoint")
+        return self.database_url(name)
+
+    async def drop(self, name: str) -> None:
+        """Remove a database."""
+        await self._execute(f'drop database "{name}" with (force)')
+
+    async def migrated(self, labels: Iterable[tuple[str, str, int]] = ()) -> None:
+        """Make the template: the product's schema, and these labels (name, parent, level) in its dictionary."""
+        await self._execute(f'create database "{MIGRATED}"')
+        connection = await asyncpg.connect(self.database_url(MIGRATED))
+        await migrate(connection, DEPLOYMENT)
+        await connection.executemany(
+            "insert into label (name, parent_name, taxonomy_level) values ($1, $2, $3)", list(labels)
+        )
+        await connection.close()
+
+    async def _execute(self, *statements: str) -> None:
+        connection = await asyncpg.connect(self.server_url)
+        for statement in statements:
+            await connection.execute(statement)
+        await connection.close()
+
+    def _environment(self) -> dict[str, str]:
+        """Without settings from outside; the modules that one process has compiled serve the next."""
+        own = {
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "PYTHONDONTWRITEBYTECODE": "",
+            "PYTHONPYCACHEPREFIX": str(self._folder / "compiled"),
+        }
+        return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MODWORKER_"))} | own
+
+    def _failure(self, process: subprocess.Popen[str]) -> RuntimeError:
+        said = self._log(self._processes.index(process)).read_text()
+        return RuntimeError(f"{process.args} ended with {process.returncode}: {said[-2000:]}")
+
+    def _log(self, number: int) -> Path:
+        return self._folder / f"process-{number}.log"
+
+    def _write(self, name: str, sections: Sections) -> Path:
+        path = self._folder / f"{name}.toml"
+        path.write_text(toml(sections))
+        return path
+
+
+@asynccontextmanager
+async def open_rig(*, lane: Mapping[str, Any], local: Mapping[str, Any]) -> AsyncIterator[Rig]:
+    """A rig in a folder of its own: `lane` and `local` are sections of the config file."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        async with embedded_postgres(folder, COMMIT_TIMES) as server_url:
+            rig = Rig(folder, server_url, lane, local)
+            try:
+                yield rig
+            finally:
+                rig.end()
+
+
+def toml(sections: Sections) -> str:
+    """Sections by their dotted names; JSON writes strings, numbers and booleans as TOML does."""
+    lines = []
+    for name, values in sections.items():
+        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
+    return "\n".join(lines)
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """End a process in its own way, and wait for it."""
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=RUN_SECONDS)
+
+
+def until(condition: Callable[[], object], *, within_seconds: float) -> None:
+    """Poll a condition until it is true."""
+    deadline = time.monotonic() + within_seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not true within {within_seconds} s")
+        time.sleep(POLL_SECONDS)
+
+
+def ledger(service_url: str) -> dict[str, Any]:
+    """A local service's sums."""
+    with urllib.request.urlopen(f"{service_url}/_ledger?summary=1", timeout=30) as response:  # noqa: S310 (on loopback)
+        summary: dict[str, Any] = json.load(response)
+    return summary
+
+
+async def machine(server_url: str) -> dict[str, Any]:
+    """Where a result comes from."""
+    connection = await asyncpg.connect(server_url)
+    postgresql = await connection.fetchval("show server_version")
+    await connection.close()
+    return {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        "load_before": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "postgresql": postgresql,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def median(values: Iterable[float]) -> float:
+    """The median, to three digits after the point."""
+    return round(statistics.median(values), 3)

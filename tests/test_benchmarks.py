@@ -1,0 +1,48 @@
+"""The benchmarks run from start to end and print what they promise; what they measure is not judged here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+ABOUT = {"benchmark", "machine", "load_before", "python", "postgresql", "date"}
+CONTENDERS = {"boto3_executemany", "boto3_copy", "aioboto3_executemany", "straight_line", "bare_http"}
+
+
+def quick(name: str) -> dict[str, Any]:
+    """What a benchmark's smoke test prints, which must be one JSON object."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", "--quick"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_ingest_compares_the_worker_with_every_contender():
+    """The rates of the worker and of all contenders, on the same labels, and their ratios beside the targets."""
+    result = quick("ingest")
+    assert result.keys() == ABOUT | {"labels", "jobs", "rounds", "labels_per_second", "ratios", "targets"}
+    assert result["labels"] >= 1000 * result["jobs"]
+    assert result["labels_per_second"].keys() == {"worker"} | CONTENDERS
+    assert all(rate > 0 for rate in result["labels_per_second"].values())
+    assert result["targets"].keys() == result["ratios"].keys() - {"straight_line/bare_http"}
+
+
+def test_inflight_compares_many_running_jobs_with_few():
+    """The memory of both workers, and what the further jobs cost."""
+    result = quick("inflight")
+    assert result.keys() == ABOUT | {"running_jobs", "memory_mb", "more_mb", "targets"}
+    assert result["running_jobs"] == [10, 200]
+    assert result["memory_mb"].keys() == {"10", "200"}
+    assert all(memory["resident"] >= memory["unique"] > 10 for memory in result["memory_mb"].values())
+    assert result["more_mb"].keys() == {"resident", "unique"}
