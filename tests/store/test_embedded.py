@@ -214,7 +214,13 @@ async def test_an_orphaned_server_is_stopped_before_another_starts(data_dir, tmp
     (tmp_path / "sockets").mkdir()
     os.chown(tmp_path / "sockets", owner.st_uid, owner.st_gid)
     command = [*arguments.split(), f"--unix_socket_directories={tmp_path / 'sockets'}"]
-    drop = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
+    drop = [
+        "setpriv",
+        f"--reuid={owner.st_uid}",
+        f"--regid={owner.st_gid}",
+        "--clear-groups",
+        "--securebits=+no_setuid_fixup",
+    ]
     access = "+dac_override,+dac_read_search"
     drop += [f"--inh-caps={access}", f"--ambient-caps={access}"]
     with subprocess.Popen([*(drop if os.geteuid() == 0 else []), *command], stderr=subprocess.DEVNULL) as orphan:
@@ -301,7 +307,12 @@ async def test_a_plain_user_runs_the_server_as_itself(tmp_path):
     """A plain user owns the server and all its files; root, coming second, uses the same server."""
     nobody = 65534
     become = ["setpriv", f"--reuid={nobody}", f"--regid={nobody}", "--clear-groups"]
-    reader = [*become, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    reader = [
+        *become,
+        "--securebits=+no_setuid_fixup",
+        "--inh-caps=+dac_read_search",
+        "--ambient-caps=+dac_read_search",
+    ]
     if subprocess.run([*reader, sys.executable, "-c", "import worker"], check=False).returncode:
         pytest.skip("a plain user may not read this virtual environment")
     os.chown(tmp_path, nobody, nobody)
