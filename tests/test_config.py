@@ -533,9 +533,10 @@ def test_the_local_configuration_is_a_default_account_sixty_times_as_fast():
     default = Lane(region="us-east-1")
     assert lane.is_local
     assert settings.local.speed == 60
-    assert lane.start_per_second == default.start_per_second * settings.local.speed
-    assert lane.get_per_second == default.get_per_second * settings.local.speed
-    assert lane.concurrent_jobs == default.concurrent_jobs
+    quotas = settings.local.quotas
+    assert quotas.start_per_second == default.start_per_second == lane.start_per_second / settings.local.speed
+    assert quotas.get_per_second == default.get_per_second == lane.get_per_second / settings.local.speed
+    assert quotas.concurrent_jobs == default.concurrent_jobs == lane.concurrent_jobs
     assert settings.database == Database(url="embedded", data_dir=".modworker")
     assert settings.worker.http_listen == "127.0.0.1:0"
 

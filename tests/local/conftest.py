@@ -38,6 +38,7 @@ except UsageError as error:
     sys.exit(f"usage: {error}")
 """
 START_DEADLINE_SECONDS = 30
+AT_ONCE: dict[str, Any] = {"job_seconds": 0, "job_seconds_per_video_second": 0}
 
 
 class Service:
@@ -145,7 +146,7 @@ def lanes() -> dict[str, Any]:
 def service(tmp_path_factory: pytest.TempPathFactory, lanes: dict[str, Any]) -> Iterator[Service]:
     """One service whose jobs end at once; tests use lanes, and so accounts, of their own."""
     data_dir = tmp_path_factory.mktemp("service")
-    running = Service(data_dir, lanes=lanes, local={"videos": 2_345, "speed": 1_000_000, "quota_burst": 2}).start()
+    running = Service(data_dir, lanes=lanes, local={"videos": 2_345, **AT_ONCE, "quota_burst": 2}).start()
     yield running
     running.stop()
 

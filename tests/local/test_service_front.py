@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.local.conftest import Service, archive_keys, start, until
+from tests.local.conftest import AT_ONCE, Service, archive_keys, start, until
 from worker.local.accounts import account_of
 
 SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential=AKIAX/20260101/us-east-1/any/aws4_request, Signature=x"}
@@ -71,7 +71,7 @@ def test_unknown_operations_are_refused(service: Service) -> None:
 
 def test_the_ledger_keeps_the_books(new_service: Any) -> None:
     """Every paid job stands in the ledger once with its settings, and its sums are those of its entries."""
-    service = new_service(speed=1_000_000, videos=1_200).start()
+    service = new_service(**AT_ONCE, videos=1_200).start()
     rekognition = service.client("rekognition", "ledger")
     keys = archive_keys(service)
     job_ids = [

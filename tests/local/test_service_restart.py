@@ -16,6 +16,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from tests.local.conftest import (
+    AT_ONCE,
     PROGRAM,
     ROOT,
     Service,
@@ -82,7 +83,7 @@ def test_a_killed_service_goes_on_where_it_was(new_service: NewService) -> None:
 
 def test_pages_go_on_after_a_restart(new_service: NewService) -> None:
     """A NextToken from before a kill leads to the same next page after it."""
-    service = new_service(speed=1_000_000).start()
+    service = new_service(**AT_ONCE).start()
     rekognition = service.client("rekognition")
     for key in archive_keys(service)[:30]:
         job_id = start(rekognition, key)
@@ -110,7 +111,7 @@ def test_jobs_that_ended_while_it_was_away_are_told_of(new_service: NewService) 
 
 def test_starts_under_a_hail_of_kills_are_paid_once(new_service: NewService) -> None:
     """However often the process dies, a client that repeats its calls gets one paid job for each token."""
-    service = new_service(speed=1_000_000, videos=60).start()
+    service = new_service(**AT_ONCE, videos=60).start()
     keys = archive_keys(service)
     answered: dict[str, set[str]] = {key: set() for key in keys}
     left = set(range(len(keys)))

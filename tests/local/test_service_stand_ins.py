@@ -14,7 +14,7 @@ from anyio.from_thread import BlockingPortal
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
-from tests.local.conftest import REGION, Service, finished, notice, received
+from tests.local.conftest import AT_ONCE, REGION, Service, finished, notice, received
 from worker.local import jobs
 from worker.local.analysing_runner import AnalysingRunner
 from worker.local.analysts.analysis import Analysis, StoredVideo
@@ -48,7 +48,7 @@ def test_objects_and_topics_elsewhere(new_service: Callable[..., Service], moto_
     queue_url = sqs.create_queue(QueueName="q")["QueueUrl"]
     queue_arn = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     sns.subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=queue_arn)
-    service = new_service(speed=1_000_000, endpoints={"s3": moto_url, "sns": moto_url}).start()
+    service = new_service(**AT_ONCE, endpoints={"s3": moto_url, "sns": moto_url}).start()
     rekognition = service.client("rekognition")
     channel = {"SNSTopicArn": topic_arn, "RoleArn": "arn:aws:iam::123456789012:role/publish"}
 
@@ -100,7 +100,7 @@ def test_analysed_jobs_end_with_their_analysis_and_survive(portal: BlockingPorta
     order = ["first", "broken", "deleted", "last"]
 
     async def run(watcher: Watcher, meanwhile: Callable[[Database, AnalysingRunner], Any]) -> None:
-        database = Database(tmp_path / "local-service.sqlite")
+        database = Database(tmp_path / "local-service.sqlite", speed=1)
         endings = Endings(Notices(Channels({}), to_sns=False), Queues(database), None)
         runner = AnalysingRunner(database, endings, watcher, AnyObject())
         async with anyio.create_task_group() as tasks:

@@ -43,6 +43,11 @@ def until(condition: Callable[[], Any], *, within_seconds: float = 30.0) -> Any:
     return value
 
 
+def jobs_faster(times: float) -> dict[str, float]:
+    """Settings of the local service that let jobs take so many times less; its clock stays true."""
+    return {"job_seconds": 5 / times, "job_seconds_per_video_second": 0.1 / times}
+
+
 class Site:
     """Processes that were started here are ended here."""
 
@@ -56,7 +61,7 @@ class Site:
             "worker": {"http_listen": "", "lease_seconds": 3, "shutdown_grace_seconds": 10},
             "moderation": {"first_due_seconds": 2},
             "lanes.main": self.local_lane("us-east-1"),
-            "local": {"speed": 600, "videos": 100, "quota_burst": 50},
+            "local": {"videos": 100, "quota_burst": 50, **jobs_faster(600)},
         }
         self._processes: list[subprocess.Popen[str]] = []
 

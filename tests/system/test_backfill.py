@@ -8,7 +8,7 @@ import time
 
 import asyncpg
 
-from tests.system.site import Site, finished, kill, until
+from tests.system.site import Site, finished, jobs_faster, kill, until
 from tests.system.truth import labels_at_service, labels_in, starts_by_object, states_in
 
 
@@ -36,7 +36,7 @@ async def test_killed_at_random_moments_nothing_is_lost_doubled_or_paid_twice(si
     print(f"seed {seed}")
     rng = random.Random(seed)
     site.configure(
-        local={"videos": 1000, "speed": 120},
+        local={"videos": 1000} | jobs_faster(120),
         worker={"lease_seconds": 1},
         lanes__main=site.local_lane("us-east-1"),
         lanes__other=site.local_lane("us-west-2"),
@@ -95,7 +95,7 @@ async def test_segments_are_read_as_segments(site: Site):
 
 async def test_sigterm_finishes_what_was_begun(site: Site):
     """A worker told to stop gives its lane back, ends with 3, and the next one goes on at once."""
-    site.configure(local={"videos": 200, "speed": 60}, worker={"lease_seconds": 60})
+    site.configure(local={"videos": 200} | jobs_faster(60), worker={"lease_seconds": 60})
     site.service()
     worker = site.start("backfill", "s3://synthetic-archive/")
     until(lambda: site.ledger()["paid_jobs"] >= 20)
@@ -112,7 +112,7 @@ async def test_sigterm_finishes_what_was_begun(site: Site):
 
 async def test_worker_that_was_stopped_beyond_its_lease_goes_on(site: Site):
     """A worker that stands still until its lease is over stops calling, takes the lane again and loses nothing."""
-    site.configure(local={"videos": 200, "speed": 60}, worker={"lease_seconds": 1})
+    site.configure(local={"videos": 200} | jobs_faster(60), worker={"lease_seconds": 1})
     site.service()
     worker = site.start("backfill", "s3://synthetic-archive/")
     until(lambda: site.ledger()["paid_jobs"] >= 20)

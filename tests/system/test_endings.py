@@ -15,7 +15,7 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from tests.system.desk import Desk
-from tests.system.site import ROOT, Site, finished, kill, until
+from tests.system.site import ROOT, Site, finished, jobs_faster, kill, until
 from tests.system.small_aws import SmallAws, small_aws
 
 ARCHIVE = "s3://synthetic-archive/"
@@ -42,7 +42,7 @@ Query = Callable[[str], list[asyncpg.Record]]
 @pytest.fixture
 def site(site: Site) -> Site:
     """A site whose jobs end soon, with or without a notice."""
-    site.configure(local={"speed": 20_000}, moderation={"first_due_seconds": 0.5})
+    site.configure(local=jobs_faster(20_000), moderation={"first_due_seconds": 0.5})
     return site
 
 

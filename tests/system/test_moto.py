@@ -17,7 +17,7 @@ import pytest
 from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
-from tests.system.site import Site
+from tests.system.site import Site, jobs_faster
 from tests.system.truth import labels_in, labels_of_finished, rows_in, starts_by_object, states_in
 
 REGION = "us-east-1"
@@ -132,7 +132,7 @@ def configure(site: Site, moto_url: str, channel: Channel) -> None:
     site.configure(
         moderation={"first_due_seconds": 3600},
         # At 20 even the shortest job outlasts the writing of its JobId: no notice has to come a second time.
-        local={"speed": 20},
+        local=jobs_faster(20),
         local__endpoints={"s3": moto_url, "sns": moto_url},
     )
 

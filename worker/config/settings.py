@@ -281,6 +281,14 @@ class LocalEndpoints(Section):
     sns: OptionalEndpoint = None
 
 
+class LocalQuotas(Section):
+    """What the local service grants every account, in place of what its lane says."""
+
+    start_per_second: float | None = Field(None, gt=0, le=10_000, description="Per second of the service's clock")
+    get_per_second: float | None = Field(None, gt=0, le=10_000, description="Per second of the service's clock")
+    concurrent_jobs: int | None = Field(None, ge=1, le=1_000_000, description="Running jobs")
+
+
 class Local(Section):
     """The local moderation service."""
 
@@ -288,7 +296,12 @@ class Local(Section):
     analyst: Literal["synthetic", "onnx"] = Field("synthetic", description='"onnx" looks at real videos')
     videos: int = Field(500, ge=0, le=100_000_000, description="Size of the made-up archive s3://synthetic-archive/")
     seed: int = Field(1, description="Another number makes up another archive")
-    speed: float = Field(1.0, gt=0, le=1_000_000, description="How much faster than true jobs run")
+    speed: float = Field(
+        1.0, gt=0, le=1_000_000, description="How much faster than true its clock runs: jobs, lifetimes, quotas"
+    )
+    job_seconds: float = Field(5.0, ge=0, le=86_400, description="What every job takes, on its clock")
+    job_seconds_per_video_second: float = Field(0.1, ge=0, le=100, description="What the video's length adds to that")
+    quotas: LocalQuotas = Field(LocalQuotas(), description="Of every account, in place of what its lane says")
     quota_burst: float = Field(2.0, ge=1, le=1000, description="Calls that may come at once within a quota")
     endpoints: LocalEndpoints = Field(LocalEndpoints(), description="Of services to use in place of its own")
 

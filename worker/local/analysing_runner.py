@@ -15,7 +15,6 @@ import msgspec
 
 from worker.local import jobs
 from worker.local.analysts.analysis import Analysis, Analyst, StoredVideo
-from worker.local.clock import now_ms
 from worker.local.database import Database
 from worker.local.endings import Endings, ending_of
 from worker.local.jobs import Job, NewJob
@@ -62,7 +61,8 @@ class AnalysingRunner:
             job = await self._next()
             analysis = await self._analyse(job)
             document = await anyio.to_thread.run_sync(_packed, analysis)
-            self._endings.announce([await self._database.write(_Keep(self._endings, job, analysis, document))])
+            keep = _Keep(self._endings, job, analysis, document, self._database.clock.now_ms())
+            self._endings.announce([await self._database.write(keep)])
 
     async def _next(self) -> Job:
         while True:
@@ -86,10 +86,11 @@ class _Keep(msgspec.Struct, frozen=True):
     job: Job
     analysis: Analysis
     document: bytes
+    ended_at_ms: int
 
     def __call__(self, connection: sqlite3.Connection) -> str | None:
         connection.execute("INSERT OR REPLACE INTO analysis VALUES (?, ?)", (self.job.number, self.document))
-        return self.endings.end(connection, self.job, ending_of(self.analysis, now_ms()))
+        return self.endings.end(connection, self.job, ending_of(self.analysis, self.ended_at_ms))
 
 
 def _packed(analysis: Analysis) -> bytes:

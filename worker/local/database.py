@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -19,11 +20,12 @@ import anyio.to_thread
 import msgspec
 
 from worker.errors import UsageError
+from worker.local.clock import Clock
 
 T = TypeVar("T")
 Action = Callable[[sqlite3.Connection], T]
 
-_VERSION = 1
+_VERSION = 2
 _LARGEST_GROUP = 256  # writes in one transaction: keeps a group to some milliseconds
 _SCHEMA = """
 CREATE TABLE job (
@@ -101,6 +103,7 @@ CREATE INDEX message_visible ON message (queue, visible_at_ms);
 
 CREATE TABLE publication (number INTEGER PRIMARY KEY AUTOINCREMENT, topic_arn TEXT NOT NULL, body TEXT NOT NULL);
 CREATE TABLE folder (bucket TEXT PRIMARY KEY, path TEXT NOT NULL);
+CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), now_ms INTEGER NOT NULL, true_ms INTEGER NOT NULL);
 CREATE TABLE remembered (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
@@ -117,11 +120,15 @@ class _Outcome(msgspec.Struct, frozen=True):
 
 
 class Database:
-    """Open within a running event loop; `close` waits for the writes that were asked for."""
+    """Open within a running event loop; `close` waits for the writes that were asked for.
 
-    def __init__(self, path: Path) -> None:
+    The clock goes on from the last write: at true speed for the time that no process ran, at `speed` from now on.
+    """
+
+    def __init__(self, path: Path, speed: float) -> None:
         with closing(_connect(path)) as connection:
             _prepare(connection, path)
+            self.clock = Clock(_resumes_at_ms(connection), speed)
         self._path = path
         self._loop = asyncio.get_running_loop()
         self._reader = _connect(path)
@@ -153,7 +160,7 @@ class Database:
     def _write_groups(self) -> None:
         with closing(_connect(self._path)) as connection:
             while group := self._next_group():
-                outcomes = _write_group(connection, group)
+                outcomes = _write_group(connection, group, self.clock)
                 self._loop.call_soon_threadsafe(_deliver, outcomes)
 
     def _next_group(self) -> list[_Write]:
@@ -185,13 +192,29 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if version == 0:
         connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
     elif version != _VERSION:
-        raise UsageError(f"{path} was written by another version of modworker (format {version}, not {_VERSION})")
+        raise UsageError(
+            f"{path} was written by another version of modworker (format {version}, not {_VERSION}); "
+            "remove it to begin anew, or go on with that version"
+        )
 
 
-def _write_group(connection: sqlite3.Connection, group: list[_Write]) -> list[_Outcome]:
+def _resumes_at_ms(connection: sqlite3.Connection) -> int:
+    true_now_ms = time.time_ns() // 1_000_000
+    row = connection.execute("SELECT now_ms, true_ms FROM clock").fetchone()
+    return true_now_ms if row is None else int(row[0] + max(0, true_now_ms - row[1]))
+
+
+def _keep_time(connection: sqlite3.Connection, clock: Clock) -> None:
+    moments = (clock.now_ms(), time.time_ns() // 1_000_000)
+    connection.execute("INSERT OR REPLACE INTO clock (id, now_ms, true_ms) VALUES (1, ?, ?)", moments)
+
+
+def _write_group(connection: sqlite3.Connection, group: list[_Write], clock: Clock) -> list[_Outcome]:
     try:
         with _transaction(connection):
-            return [_attempt(connection, write) for write in group]
+            outcomes = [_attempt(connection, write) for write in group]
+            _keep_time(connection, clock)
+            return outcomes
     except sqlite3.Error as error:
         return [_Outcome(write.answer, None, error) for write in group]
 

@@ -29,12 +29,12 @@ class Change(Enum):
     UNREADABLE_HANDLE = "unreadable handle"
 
 
-def put(connection: sqlite3.Connection, queue: str, body: str, now_ms: int, delay_ms: int = 0) -> str:
+def put(connection: sqlite3.Connection, queue: str, body: str, now_ms: int, visible_at_ms: int) -> str:
     """Add a message; gives its MessageId."""
     message_id = str(uuid.uuid4())
     connection.execute(
         "INSERT INTO message (queue, message_id, body, sent_at_ms, visible_at_ms) VALUES (?, ?, ?, ?, ?)",
-        (queue, message_id, body, now_ms, now_ms + delay_ms),
+        (queue, message_id, body, now_ms, visible_at_ms),
     )
     return message_id
 
@@ -45,13 +45,13 @@ def next_visible_at_ms(connection: sqlite3.Connection, queue: str) -> int | None
     return None if row is None else row[0]
 
 
-def take(connection: sqlite3.Connection, queue: str, most: int, now_ms: int, visibility_ms: int) -> list[Message]:
-    """Hand out up to `most` visible messages and hide each for `visibility_ms`."""
+def take(connection: sqlite3.Connection, queue: str, most: int, now_ms: int, visible_at_ms: int) -> list[Message]:
+    """Hand out up to `most` visible messages and hide each until `visible_at_ms`."""
     numbers = connection.execute(
         "SELECT number FROM message WHERE queue = ? AND visible_at_ms <= ? ORDER BY visible_at_ms LIMIT ?",
         (queue, now_ms, most),
     ).fetchall()
-    return [_hand_out(connection, number, now_ms, visibility_ms) for (number,) in numbers]
+    return [_hand_out(connection, number, now_ms, visible_at_ms) for (number,) in numbers]
 
 
 def delete(connection: sqlite3.Connection, queue: str, receipt_handle: str) -> bool:
@@ -66,15 +66,15 @@ def delete(connection: sqlite3.Connection, queue: str, receipt_handle: str) -> b
 
 
 def change_visibility(
-    connection: sqlite3.Connection, queue: str, receipt_handle: str, now_ms: int, visibility_ms: int
+    connection: sqlite3.Connection, queue: str, receipt_handle: str, now_ms: int, visible_at_ms: int
 ) -> Change:
-    """Hide the message for `visibility_ms` from now."""
+    """Hide the message until `visible_at_ms`."""
     number = _number_of(receipt_handle)
     if number is None:
         return Change.UNREADABLE_HANDLE
     changed = connection.execute(
         "UPDATE message SET visible_at_ms = ? WHERE number = ? AND queue = ? AND receipt = ? AND visible_at_ms > ?",
-        (now_ms + visibility_ms, number, queue, receipt_handle, now_ms),
+        (visible_at_ms, number, queue, receipt_handle, now_ms),
     ).rowcount
     return Change.DONE if changed else Change.NOT_IN_FLIGHT
 
@@ -102,7 +102,7 @@ def forget_older(connection: sqlite3.Connection, sent_before_ms: int) -> None:
     connection.execute("DELETE FROM message WHERE sent_at_ms < ?", (sent_before_ms,))
 
 
-def _hand_out(connection: sqlite3.Connection, number: int, now_ms: int, visibility_ms: int) -> Message:
+def _hand_out(connection: sqlite3.Connection, number: int, now_ms: int, visible_at_ms: int) -> Message:
     handle = f"{number:x}-{secrets.token_hex(16)}"
     row = connection.execute(
         """
@@ -112,7 +112,7 @@ def _hand_out(connection: sqlite3.Connection, number: int, now_ms: int, visibili
          WHERE number = ?
         RETURNING message_id, receipt, body, sent_at_ms, receive_count, first_received_at_ms
         """,
-        (now_ms + visibility_ms, handle, now_ms, number),
+        (visible_at_ms, handle, now_ms, number),
     ).fetchone()
     return Message(*row)
 

@@ -39,7 +39,8 @@ class Notices:
         if queue is None:
             log.warning("notice_without_subscriber", topic_arn=job.topic_arn, aws_job_id=job.job_id)
             return None
-        messages.put(connection, queue, _envelope(job.topic_arn, body, ending.ended_at_ms), ending.ended_at_ms)
+        envelope = _envelope(job.topic_arn, body, ending.ended_at_ms)
+        messages.put(connection, queue, envelope, ending.ended_at_ms, ending.ended_at_ms)
         return queue
 
 

@@ -11,14 +11,14 @@ from worker.local.refusals import ServiceError
 
 _PLACE = struct.Struct(">QI")  # issued at (ms since the epoch), offset
 _SIGNATURE_BYTES = 16
+_LIFETIME_MS = 24 * 3_600_000
 
 
 class PageTokens:
     """Issues and reads tokens, each good for one scope: a job and the way it is read."""
 
-    def __init__(self, secret: bytes, lifetime_seconds: float) -> None:
+    def __init__(self, secret: bytes) -> None:
         self._secret = secret
-        self._lifetime_ms = lifetime_seconds * 1000
 
     def issue(self, scope: str, offset: int, now_ms: int) -> str:
         """A token of 38 characters that leads to `offset`."""
@@ -42,7 +42,7 @@ class PageTokens:
         ):
             raise ServiceError("InvalidPaginationTokenException", "Invalid Pagination Token")
         issued_at_ms, offset = _PLACE.unpack(place)
-        if now_ms - issued_at_ms > self._lifetime_ms:
+        if now_ms - issued_at_ms > _LIFETIME_MS:
             raise ServiceError("InvalidPaginationTokenException", "The token might have expired.")
         return int(offset)
 

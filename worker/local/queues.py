@@ -7,7 +7,6 @@ import math
 import anyio
 
 from worker.local import messages
-from worker.local.clock import now_ms
 from worker.local.database import Database
 
 
@@ -16,14 +15,15 @@ class Queues:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._clock = database.clock
         self._arrivals: dict[str, anyio.Event] = {}
         self._closing = False
 
     async def send(self, queue: str, body: str, delay_seconds: int = 0) -> str:
         """Add a message; gives its MessageId."""
-        sent_at_ms = now_ms()
+        sent_at_ms = self._clock.now_ms()
         message_id = await self._database.write(
-            lambda connection: messages.put(connection, queue, body, sent_at_ms, delay_seconds * 1000)
+            lambda connection: messages.put(connection, queue, body, sent_at_ms, self._clock.after(delay_seconds))
         )
         self.announce(queue)
         return message_id
@@ -57,9 +57,11 @@ class Queues:
 
     def _visible_in_seconds(self, queue: str) -> float:
         visible_at_ms = messages.next_visible_at_ms(self._database.reader, queue)
-        return math.inf if visible_at_ms is None else (visible_at_ms - now_ms()) / 1000
+        return math.inf if visible_at_ms is None else self._clock.seconds_until(visible_at_ms)
 
     async def _take(self, queue: str, most: int, visibility_seconds: int) -> list[messages.Message]:
         return await self._database.write(
-            lambda connection: messages.take(connection, queue, most, now_ms(), visibility_seconds * 1000)
+            lambda connection: messages.take(
+                connection, queue, most, self._clock.now_ms(), self._clock.after(visibility_seconds)
+            )
         )

@@ -1,20 +1,21 @@
-"""Call rates that an account may not exceed: one token bucket for each account, region and operation."""
+"""What an account may do: a token bucket for each account, region and operation, and a number of running jobs."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
-from worker.config import Lane
+from worker.config import Lane, Local
 from worker.local.accounts import account_of
+from worker.local.clock import Clock
 from worker.local.identity import Caller
 from worker.local.refusals import ServiceError
 
 
 class Quota(msgspec.Struct, frozen=True):
-    """What an account may do in a region. The defaults are AWS's own in its largest regions.
+    """What an account may do in a region, in seconds of the service's clock. The defaults are AWS's largest regions'.
 
     Source: https://docs.aws.amazon.com/general/latest/gr/rekognition.html
     """
@@ -27,17 +28,16 @@ class Quota(msgspec.Struct, frozen=True):
 class TokenBucket:
     """Lets `rate_per_second` calls pass on average, and at most `burst` at once after a pause."""
 
-    __slots__ = ("_burst", "_filled_at_seconds", "_rate_per_second", "_tokens")
+    __slots__ = ("_burst", "_filled_at_seconds", "_tokens")
 
-    def __init__(self, rate_per_second: float, burst: float, now_seconds: float) -> None:
-        self._rate_per_second = rate_per_second
+    def __init__(self, burst: float, now_seconds: float) -> None:
         self._burst = burst
         self._tokens = burst
         self._filled_at_seconds = now_seconds
 
-    def take(self, now_seconds: float) -> bool:
+    def take(self, rate_per_second: float, now_seconds: float) -> bool:
         """Whether one more call may pass; a call that may not takes nothing."""
-        earned = (now_seconds - self._filled_at_seconds) * self._rate_per_second
+        earned = (now_seconds - self._filled_at_seconds) * rate_per_second
         self._tokens = min(self._burst, self._tokens + earned)
         self._filled_at_seconds = now_seconds
         if self._tokens < 1:
@@ -47,18 +47,19 @@ class TokenBucket:
 
 
 class Quotas:
-    """The quotas of the configured lanes, and how far each is used."""
+    """The quotas of all accounts, and how far each is used."""
 
-    def __init__(self, lanes: Mapping[str, Lane], burst: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._by_account = {account_of(name): _quota_of(lane) for name, lane in lanes.items()}
-        self._by_region = {lane.region: _quota_of(lane) for lane in reversed(list(lanes.values()))}
-        self._burst = burst
+    def __init__(self, lanes: Mapping[str, Lane], local: Local, clock: Clock) -> None:
+        self._by_account = {account_of(name): _quota_of(lane, local) for name, lane in lanes.items()}
+        self._by_region = {lane.region: _quota_of(lane, local) for lane in reversed(list(lanes.values()))}
+        self._of_others = Quota(**_overridden(local))
+        self._burst = local.quota_burst
         self._clock = clock
         self._buckets: dict[tuple[Caller, str], TokenBucket] = {}
 
     def of(self, caller: Caller) -> Quota:
         """The quota of the lane whose account calls, else of the first lane of the region, else AWS's default."""
-        return self._by_account.get(caller.account) or self._by_region.get(caller.region) or Quota()
+        return self._by_account.get(caller.account) or self._by_region.get(caller.region) or self._of_others
 
     def admit_start(self, caller: Caller) -> None:
         """Count one StartContentModeration, or raise ProvisionedThroughputExceededException."""
@@ -69,13 +70,18 @@ class Quotas:
         self._admit(caller, "get", self.of(caller).get_per_second)
 
     def _admit(self, caller: Caller, operation: str, rate_per_second: float) -> None:
-        now_seconds = self._clock()
+        now_seconds = self._clock.passed_seconds()
         bucket = self._buckets.get((caller, operation))
         if bucket is None:
-            bucket = self._buckets[caller, operation] = TokenBucket(rate_per_second, self._burst, now_seconds)
-        if not bucket.take(now_seconds):
+            bucket = self._buckets[caller, operation] = TokenBucket(self._burst, now_seconds)
+        if not bucket.take(rate_per_second, now_seconds):
             raise ServiceError("ProvisionedThroughputExceededException", "Provisioned Rate exceeded.")
 
 
-def _quota_of(lane: Lane) -> Quota:
-    return Quota(lane.start_per_second, lane.get_per_second, lane.concurrent_jobs)
+def _quota_of(lane: Lane, local: Local) -> Quota:
+    lanes_own = Quota(lane.start_per_second, lane.get_per_second, lane.concurrent_jobs)
+    return msgspec.structs.replace(lanes_own, **_overridden(local))
+
+
+def _overridden(local: Local) -> dict[str, Any]:
+    return local.quotas.model_dump(exclude_none=True)

@@ -9,7 +9,6 @@ import anyio.to_thread
 from worker.local import jobs
 from worker.local.analysts.analysis import Analysis
 from worker.local.cache import Cache
-from worker.local.clock import now_ms
 from worker.local.database import Database
 from worker.local.identity import Caller
 from worker.local.jobs import Job
@@ -19,17 +18,18 @@ from worker.local.runner import Runner
 from worker.local.views import Reading, View, progress_of, view_of
 
 _LARGEST_PAGE = 1000
+_RESULTS_MS = 7 * 86_400_000  # that a finished job can be asked for
 _CACHE_BYTES = 64 * 2**20
 
 
 class Reads:
     """Reads jobs page by page; the views of those read last are kept."""
 
-    def __init__(self, database: Database, runner: Runner, tokens: PageTokens, results_seconds: float) -> None:
+    def __init__(self, database: Database, runner: Runner, tokens: PageTokens) -> None:
         self._database = database
+        self._clock = database.clock
         self._runner = runner
         self._tokens = tokens
-        self._results_ms = results_seconds * 1000
         self._views: Cache[Reading, View] = Cache(_CACHE_BYTES)
 
     async def get(self, caller: Caller, request: dict[str, Any]) -> bytes:
@@ -42,16 +42,17 @@ class Reads:
             if job.ended_at_ms is None:
                 return progress_of(job, reading)
             view = await self._view(job, job.ended_at_ms, reading)
-        if view.owner != caller or view.expires_at_ms < now_ms():
+        if view.owner != caller or view.expires_at_ms < self._clock.now_ms():
             raise _unknown_job()
         return self._page(view, reading, request)
 
     def _page(self, view: View, reading: Reading, request: dict[str, Any]) -> bytes:
         scope = f"{reading.job_id}/{reading.sort_by}/{reading.aggregate_by}"
         token = request.get("NextToken")
-        first = 0 if not token else self._tokens.offset(scope, token, now_ms())
+        first = 0 if not token else self._tokens.offset(scope, token, self._clock.now_ms())
         end = min(view.count, first + min(_LARGEST_PAGE, request.get("MaxResults") or _LARGEST_PAGE))
-        return view.page(first, end, None if end == view.count else self._tokens.issue(scope, end, now_ms()))
+        following = None if end == view.count else self._tokens.issue(scope, end, self._clock.now_ms())
+        return view.page(first, end, following)
 
     def _job(self, caller: Caller, job_id: str) -> Job:
         job = jobs.find(self._database.reader, job_id)
@@ -60,7 +61,7 @@ class Reads:
         return job
 
     async def _view(self, job: Job, ended_at_ms: int, reading: Reading) -> View:
-        expires_at_ms = ended_at_ms + self._results_ms
+        expires_at_ms = ended_at_ms + _RESULTS_MS
         analysis = await self._analysis(job)
         view = await anyio.to_thread.run_sync(view_of, job, analysis, reading, expires_at_ms)
         self._views.put(reading, view, view.size_bytes)

@@ -31,7 +31,6 @@ from worker.local.analysts.synthetic import SyntheticAnalyst
 from worker.local.archive import Archive
 from worker.local.buckets import Buckets
 from worker.local.channels import Channels
-from worker.local.clock import now_ms
 from worker.local.database import Database
 from worker.local.endings import Endings
 from worker.local.folders import Folders
@@ -50,7 +49,7 @@ from worker.local.runner import Runner
 from worker.local.s3 import S3
 from worker.local.sqs import RETENTION_SECONDS, Sqs
 from worker.local.starts import Starts
-from worker.local.timed_runner import TimedRunner
+from worker.local.timed_runner import JobTimes, TimedRunner
 
 log = structlog.get_logger()
 
@@ -72,7 +71,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     data_dir.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(_sole_service(data_dir))
-        database = await stack.enter_async_context(_database(data_dir / "local-service.sqlite"))
+        database = await stack.enter_async_context(_database(data_dir / "local-service.sqlite", settings.local.speed))
         listening = stack.enter_context(listening_socket(settings.local.listen, last_port(database)))
         url = url_of(listening)
         parts = await _build(settings, database, RemoteClients(stack), url)
@@ -100,7 +99,7 @@ async def _build(settings: Settings, database: Database, clients: RemoteClients,
     local, endpoints = settings.local, settings.local.endpoints
     synthetic = SyntheticAnalyst(local.seed)
     channels, queues, ledger = Channels(settings.lanes), Queues(database), Ledger(database)
-    quotas = Quotas(settings.lanes, local.quota_burst)
+    quotas = Quotas(settings.lanes, local, database.clock)
     folders = Folders(database)
     buckets = Buckets(Archive(synthetic, local.seed, local.videos), folders)
     objects: Objects = buckets if endpoints.s3 is None else RemoteObjects(clients, endpoints.s3)
@@ -110,10 +109,10 @@ async def _build(settings: Settings, database: Database, clients: RemoteClients,
     if local.analyst == "onnx":
         runner = AnalysingRunner(database, endings, await anyio.to_thread.run_sync(_onnx_analyst), objects)
     else:
-        runner = TimedRunner(database, endings, synthetic, local.speed)
-    starts = Starts(database, runner, objects, quotas, settings.aws.token_seconds)
-    page_tokens = PageTokens(await _page_secret(database), settings.aws.page_token_seconds)
-    reads = Reads(database, runner, page_tokens, settings.aws.results_seconds)
+        times = JobTimes(local.job_seconds, local.job_seconds_per_video_second)
+        runner = TimedRunner(database, endings, synthetic, times)
+    starts = Starts(database, runner, objects, quotas)
+    reads = Reads(database, runner, PageTokens(await _page_secret(database)))
     operations = rekognition_operations(starts, reads, quotas) | sqs_operations(Sqs(database, queues, channels, url))
     background: list[Callable[[], Coroutine[None, None, None]]] = [
         runner.run,
@@ -166,8 +165,8 @@ def _is_locked_by_us(lock: IO[str]) -> bool:
 
 
 @asynccontextmanager
-async def _database(path: Path) -> AsyncIterator[Database]:
-    database = Database(path)
+async def _database(path: Path, speed: float) -> AsyncIterator[Database]:
+    database = Database(path, speed)
     try:
         yield database
     finally:
@@ -204,6 +203,6 @@ async def _page_secret(database: Database) -> bytes:
 
 async def _forget_old_messages(database: Database) -> None:
     while True:
-        sent_before_ms = now_ms() - RETENTION_SECONDS * 1000
+        sent_before_ms = database.clock.now_ms() - RETENTION_SECONDS * 1000
         await database.write(partial(messages.forget_older, sent_before_ms=sent_before_ms))
         await anyio.sleep(_HOUSEKEEPING_SECONDS)

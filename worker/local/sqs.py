@@ -14,7 +14,6 @@ import msgspec
 
 from worker.local import messages
 from worker.local.channels import Channels, queue_of_url
-from worker.local.clock import now_ms
 from worker.local.database import Database
 from worker.local.identity import Caller
 from worker.local.messages import Change, Message
@@ -36,6 +35,7 @@ class Sqs:
 
     def __init__(self, database: Database, queues: Queues, channels: Channels, service_url: str) -> None:
         self._database = database
+        self._clock = database.clock
         self._queues = queues
         self._channels = channels
         self._service_url = service_url
@@ -84,7 +84,7 @@ class Sqs:
         """GetQueueAttributes."""
         queue = self._queue(request)
         account, _, name = queue.partition("/")
-        visible, in_flight, delayed = messages.counts(self._database.reader, queue, now_ms())
+        visible, in_flight, delayed = messages.counts(self._database.reader, queue, self._clock.now_ms())
         known = {
             "QueueArn": f"arn:aws:sqs:{caller.region}:{account}:{name}",
             "ApproximateNumberOfMessages": str(visible),
@@ -119,9 +119,11 @@ class Sqs:
 
     async def _change_visibility(self, queue: str, entry: Request) -> None:
         handle = entry["ReceiptHandle"]
-        visibility_ms = _within(entry, "VisibilityTimeout", VISIBILITY_SECONDS, 0, 43_200) * 1000
+        visibility_seconds = _within(entry, "VisibilityTimeout", VISIBILITY_SECONDS, 0, 43_200)
         change = await self._database.write(
-            lambda connection: messages.change_visibility(connection, queue, handle, now_ms(), visibility_ms)
+            lambda connection: messages.change_visibility(
+                connection, queue, handle, self._clock.now_ms(), self._clock.after(visibility_seconds)
+            )
         )
         if change is Change.UNREADABLE_HANDLE:
             raise _invalid_handle(handle)

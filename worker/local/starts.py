@@ -11,7 +11,6 @@ import msgspec
 
 from worker.local import jobs
 from worker.local.analysts.analysis import StoredVideo
-from worker.local.clock import now_ms
 from worker.local.database import Database
 from worker.local.identity import Caller
 from worker.local.jobs import NewJob, Token
@@ -22,6 +21,7 @@ from worker.local.runner import Runner
 
 LARGEST_VIDEO_BYTES = 10 * 2**30
 _DEFAULT_MIN_CONFIDENCE = 50.0
+_TOKEN_MS = 7 * 86_400_000  # that a ClientRequestToken holds
 
 
 class S3Object(msgspec.Struct, frozen=True, rename="pascal"):
@@ -63,14 +63,12 @@ class StartRequest(msgspec.Struct, frozen=True, rename="pascal"):
 class Starts:
     """Starts jobs: a job that was answered is in the database, and no token starts two."""
 
-    def __init__(
-        self, database: Database, runner: Runner, objects: Objects, quotas: Quotas, token_seconds: float
-    ) -> None:
+    def __init__(self, database: Database, runner: Runner, objects: Objects, quotas: Quotas) -> None:
         self._database = database
+        self._clock = database.clock
         self._runner = runner
         self._objects = objects
         self._quotas = quotas
-        self._token_ms = round(token_seconds * 1000)
 
     async def start(self, caller: Caller, parameters: dict[str, Any]) -> bytes:
         """Answer a request that has been checked against its shape."""
@@ -99,7 +97,7 @@ class Starts:
         """The job that was started by the same request before, under a token that is still good."""
         if (token := request.client_request_token) is None:
             return None
-        bound = jobs.find_token(connection, caller, token, now_ms() - self._token_ms)
+        bound = jobs.find_token(connection, caller, token, self._clock.now_ms() - _TOKEN_MS)
         if bound is not None and bound.request != request.fingerprint:
             message = f"The ClientRequestToken: {token} you have supplied is already in use."
             raise ServiceError("IdempotentParameterMismatchException", message)
@@ -112,7 +110,7 @@ class Starts:
             raise ServiceError("LimitExceededException", message)
 
     def _new_job(self, caller: Caller, request: StartRequest, video: StoredVideo) -> NewJob:
-        started_at_ms = now_ms()
+        started_at_ms = self._clock.now_ms()
         channel = request.notification_channel
         return NewJob(
             job_id=secrets.token_hex(32),

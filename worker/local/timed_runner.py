@@ -7,36 +7,44 @@ import sqlite3
 
 import anyio
 import anyio.to_thread
+import msgspec
 
 from worker.local import jobs
 from worker.local.analysts.analysis import Analysis, StoredVideo
 from worker.local.analysts.synthetic import SyntheticAnalyst
-from worker.local.clock import now_ms
 from worker.local.database import Database
 from worker.local.endings import Endings, timed_ending
 from worker.local.jobs import Job, NewJob
 
-_FIXED_SECONDS = 5.0
-_SECONDS_PER_VIDEO_SECOND = 0.1
 _LARGEST_GROUP = 100  # endings in one transaction
-_LONGEST_WAIT_SECONDS = 10.0  # the wall clock may be set while the loop waits
+
+
+class JobTimes(msgspec.Struct, frozen=True):
+    """How long jobs take, in seconds of the service's clock."""
+
+    base_seconds: float
+    seconds_per_video_second: float
+
+    def job_ms(self, video_ms: int) -> int:
+        """What a video of that length takes."""
+        return round(self.base_seconds * 1000 + self.seconds_per_video_second * video_ms)
 
 
 class TimedRunner:
     """Ends each job when its time is over; analyses it anew whenever it is asked for."""
 
-    def __init__(self, database: Database, endings: Endings, analyst: SyntheticAnalyst, speed: float) -> None:
+    def __init__(self, database: Database, endings: Endings, analyst: SyntheticAnalyst, times: JobTimes) -> None:
         self._database = database
+        self._clock = database.clock
         self._endings = endings
         self._analyst = analyst
-        self._speed = speed
+        self._times = times
         self._earlier = anyio.Event()
         self._wakes_at_ms: float = math.inf
 
     def ends_at_ms(self, video: StoredVideo, started_at_ms: int) -> int:
-        """5 s and a tenth of the video's duration later, on a clock that runs `speed` times as fast."""
-        seconds = _FIXED_SECONDS + _SECONDS_PER_VIDEO_SECOND * self._analyst.duration_ms(video) / 1000
-        return started_at_ms + round(seconds * 1000 / self._speed)
+        """A base, and a part of the video's duration, later."""
+        return started_at_ms + self._times.job_ms(self._analyst.duration_ms(video))
 
     def announce(self, job: NewJob) -> None:
         """The job has been committed."""
@@ -53,19 +61,20 @@ class TimedRunner:
             self._earlier = anyio.Event()
             next_end_ms = jobs.next_end_ms(self._database.reader)
             self._wakes_at_ms = math.inf if next_end_ms is None else next_end_ms
-            if self._wakes_at_ms <= now_ms():
+            if self._wakes_at_ms <= self._clock.now_ms():
                 self._endings.announce(await self._database.write(self._end_due))
             else:
-                with anyio.move_on_after(min((self._wakes_at_ms - now_ms()) / 1000, _LONGEST_WAIT_SECONDS)):
+                with anyio.move_on_after(self._clock.seconds_until(self._wakes_at_ms)):
                     await self._earlier.wait()
 
     def _end_due(self, connection: sqlite3.Connection) -> list[str | None]:
-        due = jobs.due(connection, now_ms(), _LARGEST_GROUP)
+        due = jobs.due(connection, self._clock.now_ms(), _LARGEST_GROUP)
         return [self._end(connection, job) for job in due]
 
     def _end(self, connection: sqlite3.Connection, job: Job) -> str | None:
         video = _video(job)
-        ending = timed_ending(self._analyst.duration_ms(video), self._analyst.failure(video), now_ms())
+        ended_at_ms = self._clock.now_ms()
+        ending = timed_ending(self._analyst.duration_ms(video), self._analyst.failure(video), ended_at_ms)
         return self._endings.end(connection, job, ending)
 
 
