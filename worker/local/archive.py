@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import AsyncGenerator, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 
 from worker.local.analysts.synthetic import SyntheticAnalyst
-from worker.local.objects import StoredObject
-
-ARCHIVE_BUCKET = "synthetic-archive"
+from worker.local.bucket_names import ARCHIVE_BUCKET
+from worker.local.contents import made_up_bytes
+from worker.local.objects import STANDARD, StoredObject, multipart_etag
 
 _VIDEOS_PER_FOLDER = 200
 _CAMERAS = 32
 _FIRST_YEAR = 2024
-_NUMBER = re.compile(r"/(\d{6,}) ")
+_NUMBER = re.compile(r"/(\d{6,12}) ", re.ASCII)
 _BYTES_PER_MS = (150, 650)  # 1.2 to 5.2 Mbit/s
 _PLAIN_TITLES = ("Gate", "Lobby east", "Hall-2", "Car park", "Stage_left")
 _ODD_TITLES = (
@@ -33,31 +33,43 @@ _ODD_TITLES = (
     "smörgåsbord…",
 )
 _ODD_SHARE = 4  # one title in 4 is an odd one
+_STORAGE_CLASSES = ("STANDARD_IA", "INTELLIGENT_TIERING", *[STANDARD] * 6)  # all of them can be read at once
 
 
 class Archive:
-    """A versioned bucket of `videos` objects, the same for the same seed."""
+    """A versioned bucket of `videos` objects, the same for the same seed, in one region or in all."""
 
-    def __init__(self, analyst: SyntheticAnalyst, seed: int, videos: int) -> None:
+    def __init__(self, analyst: SyntheticAnalyst, seed: int, videos: int, region: str | None = None) -> None:
+        self.region = region
         self._analyst = analyst
         self._seed = seed
         self._numbers = range(videos)
 
-    def find(self, key: str) -> StoredObject | None:
-        """The object of that key."""
-        number = _NUMBER.search(key)
-        if number is None or int(number[1]) not in self._numbers or self._key(int(number[1])) != key:
-            return None
-        return self._object(int(number[1]))
+    def living_in(self, region: str) -> Archive:
+        """The same archive as a bucket of that region only."""
+        return Archive(self._analyst, self._seed, len(self._numbers), region)
 
-    def listed(self, prefix: str, after: str) -> Iterator[StoredObject]:
+    async def find(self, key: str, version_id: str | None) -> StoredObject | None:
+        """The object of that key, which has one version."""
+        named = _NUMBER.search(key)
+        if named is None or (number := int(named[1])) not in self._numbers or self._key(number) != key:
+            return None
+        found = self._object(number)
+        return found if version_id in (None, found.version_id) else None
+
+    def listed(self, prefix: str, start: str) -> Iterator[StoredObject]:
         """Objects in the order of their keys, computed as they are taken."""
-        first = max(
-            bisect_left(self._numbers, prefix, key=self._key),
-            bisect_right(self._numbers, after, key=self._key),
-        )
+        first = bisect_left(self._numbers, max(prefix, start), key=self._key)
         objects = (self._object(number) for number in self._numbers[first:])
         return takewhile(lambda item: item.key.startswith(prefix), objects)
+
+    def listed_versions(self, prefix: str, start: str) -> Iterator[StoredObject]:
+        """The one version of each object."""
+        return self.listed(prefix, start)
+
+    def content(self, found: StoredObject, first_byte: int, length_bytes: int) -> AsyncGenerator[bytes, None]:
+        """Made-up bytes."""
+        return made_up_bytes(self._seed, found.key, found.version_id, first_byte, length_bytes)
 
     def _key(self, number: int) -> str:
         month, camera = divmod(number // _VIDEOS_PER_FOLDER, _CAMERAS)
@@ -75,13 +87,15 @@ class Archive:
         drawn = self._drawn(number, "object")
         least, most = _BYTES_PER_MS
         bytes_per_ms = least + int.from_bytes(drawn[:2]) % (most - least)
+        size_bytes = self._analyst.duration_ms_of(ARCHIVE_BUCKET, key) * bytes_per_ms
         return StoredObject(
             key=key,
-            size_bytes=self._analyst.duration_ms_of(ARCHIVE_BUCKET, key) * bytes_per_ms,
-            etag=drawn[:16].hex(),
+            size_bytes=size_bytes,
+            etag=multipart_etag(drawn[:16].hex(), size_bytes),
             modified_at_seconds=_modified_at_seconds(number),
             version_id=drawn[16:].hex(),
             path=None,
+            storage_class=_STORAGE_CLASSES[drawn[2] % len(_STORAGE_CLASSES)],
         )
 
     def _drawn(self, number: int, purpose: str) -> bytes:

@@ -2,38 +2,51 @@
 
 from __future__ import annotations
 
-import anyio.to_thread
+from collections.abc import Iterator
 
 from worker.local.analysts.analysis import StoredVideo
-from worker.local.archive import ARCHIVE_BUCKET, Archive
+from worker.local.archive import Archive
+from worker.local.bucket_names import ARCHIVE_BUCKET, EDGE_CASES_BUCKET, region_of_archive
+from worker.local.edge_cases import EdgeCases
 from worker.local.folders import Folders
 from worker.local.identity import Caller
-from worker.local.objects import Bucket, StoredObject
+from worker.local.objects import Bucket
+from worker.local.refusals import ServiceError
 
 
 class Buckets:
-    """The made-up archive and the published folders. They are there in every region and for every account."""
+    """The made-up buckets and the published folders, there for every account.
+
+    They are there in every region as well; only `synthetic-archive-REGION` lives in the region of its name.
+    """
 
     def __init__(self, archive: Archive, folders: Folders) -> None:
-        self._archive = archive
         self._folders = folders
+        self._archive = archive
+        self._made_up: dict[str, Bucket] = {ARCHIVE_BUCKET: archive, EDGE_CASES_BUCKET: EdgeCases()}
 
     def bucket(self, name: str) -> Bucket | None:
         """The bucket of that name."""
-        return self._archive if name == ARCHIVE_BUCKET else self._folders.bucket(name)
+        if (made_up := self._made_up.get(name)) is not None:
+            return made_up
+        if (region := region_of_archive(name)) is not None:
+            return self._archive.living_in(region)
+        return self._folders.bucket(name)
 
-    async def object(self, bucket: Bucket, key: str, version_id: str | None) -> StoredObject | None:
-        """The object, if that version of it is there."""
-        found = await anyio.to_thread.run_sync(bucket.find, key)
-        return found if found and _is_version(found, version_id) else None
+    def names(self) -> Iterator[str]:
+        """The buckets that a listing shows: archives of single regions are there for whoever knows their names."""
+        yield from self._made_up
+        yield from self._folders.names()
 
-    async def find(self, caller: Caller, bucket: str, key: str, version_id: str | None) -> StoredVideo | None:  # noqa: ARG002 (Objects of other kinds need the caller)
-        """The video, or None where there is no such object."""
-        if (holder := self.bucket(bucket)) is None or (found := await self.object(holder, key, version_id)) is None:
+    async def find(self, caller: Caller, bucket: str, key: str, version_id: str | None) -> StoredVideo | None:
+        """The video, or None where the caller, in its region, cannot read such an object."""
+        holder = self.bucket(bucket)
+        if holder is None or holder.region not in (None, caller.region):
+            return None
+        try:
+            found = await holder.find(key, version_id)
+        except ServiceError:
+            return None
+        if found is None or not found.is_readable:
             return None
         return StoredVideo(bucket, key, version_id, found.size_bytes, found.path)
-
-
-def _is_version(found: StoredObject, version_id: str | None) -> bool:
-    """S3 names the only version of an object in a bucket without versions "null"."""
-    return version_id is None or version_id == (found.version_id or "null")

@@ -1,6 +1,8 @@
 """Makes up the analysis of a video from its name: for load, tests and rehearsals.
 
-Everything follows from (seed, bucket, key), so that nothing has to be stored and every machine finds the same.
+Everything follows from (seed, bucket, key), so that nothing has to be stored and every machine finds the same; in the
+bucket of edge cases, whose keys promise what a video is, from the version as well. The archive's regional buckets hold
+the videos of the archive.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from typing import Any
 import msgspec
 
 from worker.local.analysts.analysis import Analysis, StoredVideo
+from worker.local.analysts.edge_cases import EdgeCase, edge_case
+from worker.local.bucket_names import ARCHIVE_BUCKET, EDGE_CASES_BUCKET, region_of_archive
 from worker.local.taxonomy import TAXONOMY, Label
 
 SAMPLE_MS = 500  # Rekognition looks at about two frames a second
@@ -66,20 +70,20 @@ class SyntheticAnalyst:
         self._seed = seed
 
     def duration_ms(self, video: StoredVideo) -> int:
-        """5 s to 10 min, most of them about a minute."""
-        return self.duration_ms_of(video.bucket, video.key)
+        """5 s to 10 min, most of them about a minute; up to six hours and more in the bucket of edge cases."""
+        return self._plan(video).duration_ms
 
     def duration_ms_of(self, bucket: str, key: str) -> int:
         """The same, for a listing."""
-        return self._plan(bucket, key).duration_ms
+        return self._drawn_plan(bucket, key).duration_ms
 
     def failure(self, video: StoredVideo) -> str | None:
         """The failure that `analyse` would report, at a small part of its cost."""
-        return FAILURE if self._plan(video.bucket, video.key).fails else None
+        return FAILURE if self._plan(video).fails else None
 
     def analyse(self, video: StoredVideo, min_confidence: float) -> Analysis:
         """Entries at multiples of 500 ms, each label together with its parents and with their confidence."""
-        plan = self._plan(video.bucket, video.key)
+        plan = self._plan(video)
         if plan.fails:
             return Analysis(failure=FAILURE, metadata=None, labels=[])
         metadata = _metadata(plan)
@@ -91,9 +95,17 @@ class SyntheticAnalyst:
         ]
         return Analysis(failure=None, metadata=metadata, labels=labels)
 
-    def _plan(self, bucket: str, key: str) -> _Plan:
-        digest = hashlib.blake2b(f"{self._seed}\0{bucket}\0{key}".encode(), digest_size=8).digest()
-        draw = random.Random(int.from_bytes(digest))
+    def _plan(self, video: StoredVideo) -> _Plan:
+        if case := edge_case(video.bucket, video.key, video.version_id):
+            return self._promised_plan(case)
+        bucket = ARCHIVE_BUCKET if region_of_archive(video.bucket) else video.bucket
+        return self._drawn_plan(bucket, video.key)
+
+    def _promised_plan(self, case: EdgeCase) -> _Plan:
+        return _Plan(case.entries, case.duration_ms, case.fails, self._draw(EDGE_CASES_BUCKET, case.version_id))
+
+    def _drawn_plan(self, bucket: str, key: str) -> _Plan:
+        draw = self._draw(bucket, key)
         numbers = _ORDINAL.findall(key)
         ordinal = int(numbers[-1]) if numbers else draw.getrandbits(32)
         entries = _COUNTS_AT_PAGE_ENDS.get((ordinal + self._seed) % _CYCLE)
@@ -103,6 +115,10 @@ class SyntheticAnalyst:
         needed_ms = -(-entries // _ENTRIES_PER_SAMPLE) * SAMPLE_MS
         drawn_ms = round(_MEDIAN_DURATION_MS * draw.lognormvariate(0.0, 0.9))
         return _Plan(entries, min(_LONGEST_MS, max(_SHORTEST_MS, needed_ms, drawn_ms)), fails, draw)
+
+    def _draw(self, bucket: str, key: str) -> random.Random:
+        digest = hashlib.blake2b(f"{self._seed}\0{bucket}\0{key}".encode(), digest_size=8).digest()
+        return random.Random(int.from_bytes(digest))
 
 
 def _seen(plan: _Plan) -> dict[tuple[int, int], float]:
