@@ -61,7 +61,7 @@ def test_unreadable_bodies_are_refused(service: Service, body: bytes) -> None:
 
 def test_unknown_operations_are_refused(service: Service) -> None:
     """An operation that is not served is UnknownOperationException, in whatever service."""
-    for target in ("RekognitionService.DetectFaces", "AmazonSQS.CreateQueue", "x"):
+    for target in ("RekognitionService.DetectFaces", "AmazonSQS.TagQueue", "x"):
         status, _, body = post(service, b"{}", X_Amz_Target=target, **SIGNED)
         assert (status, json.loads(body)["__type"]) == (400, "UnknownOperationException")
     status, _, body = post(service, b"Action=AssumeRole", **SIGNED)

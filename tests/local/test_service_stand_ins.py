@@ -21,6 +21,7 @@ from worker.local.analysts.analysis import Analysis, StoredVideo
 from worker.local.channels import Channels
 from worker.local.database import Database
 from worker.local.endings import Endings
+from worker.local.faults.faults import Faults
 from worker.local.identity import Caller
 from worker.local.jobs import NewJob
 from worker.local.notices import Notices
@@ -101,7 +102,8 @@ def test_analysed_jobs_end_with_their_analysis_and_survive(portal: BlockingPorta
 
     async def run(watcher: Watcher, meanwhile: Callable[[Database, AnalysingRunner], Any]) -> None:
         database = Database(tmp_path / "local-service.sqlite", speed=1)
-        endings = Endings(Notices(Channels({}), to_sns=False), Queues(database), None)
+        faults = Faults(database.clock)
+        endings = Endings(Notices(Channels({}), faults, to_sns=False), Queues(database), None, faults)
         runner = AnalysingRunner(database, endings, watcher, AnyObject())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(runner.run)

@@ -13,6 +13,7 @@ from worker.config.settings import (
     Moderation,
     Settings,
     Worker,
+    is_loopback,
     split_address,
 )
 from worker.config.shown import masked_url, schema, show
@@ -30,6 +31,7 @@ __all__ = [
     "Moderation",
     "Settings",
     "Worker",
+    "is_loopback",
     "load",
     "masked_url",
     "schema",

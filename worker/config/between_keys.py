@@ -38,14 +38,16 @@ class _Values:
         return value if isinstance(value, str) else None
 
 
-def mistakes_between_keys(tree: Mapping[str, Any], faulty: AbstractSet[Keys]) -> Iterator[Finding]:
+def mistakes_between_keys(
+    tree: Mapping[str, Any], faulty: AbstractSet[Keys], *, needs_lane: bool
+) -> Iterator[Finding]:
     """(keys, sentence) of each mistake; `faulty` names the keys that are wrong on their own."""
     values = _Values(tree, faulty)
     yield from _unguarded_listener(values)
     lanes = tree.get("lanes", {})
     if not isinstance(lanes, dict):
         return
-    if not lanes:
+    if needs_lane and not lanes:
         yield ("lanes",), "is empty; write at least one table, such as [lanes.main]"
     for name, lane in lanes.items():
         if isinstance(lane, dict) and values.text("lanes", name, "endpoint_url") not in (LOCAL, None):

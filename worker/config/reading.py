@@ -31,26 +31,27 @@ class Loaded(BaseModel):
     sources: dict[str, str]
 
 
-def load(path: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
+def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Loaded:
     """Read the file and the variables `MODWORKER_<TABLE>__<KEY>`, in any case, such as MODWORKER_LANES__MAIN__REGION.
 
-    A variable of a lane that the file lacks makes one, named in lower case.
+    A variable of a lane that the file lacks makes one, named in lower case. Without a file there need be no lane.
 
     Raises:
         ConfigError: with every mistake found.
 
     """
-    tree = _read_file(path)
+    tree = {} if path is None else _read_file(path)
+    source = "the environment" if path is None else str(path)
     variables = _overlay(tree, _read_environment(environ, tree.get("lanes")))
     origin = Origin(variables)
     settings, findings = _validate(tree)
     faulty = {tuple(str(key) for key in finding["loc"]) for finding in findings}
     mistakes = [mistake for finding in findings for mistake in mistakes_of(finding, origin)]
-    for keys, advice in mistakes_between_keys(tree, faulty):
+    for keys, advice in mistakes_between_keys(tree, faulty, needs_lane=path is not None):
         mistakes += [Mistake(place, advice) for place in origin.places(keys)]
     if settings is None or mistakes:
-        raise ConfigError(str(path), mistakes)
-    sources = {".".join(keys): variables.get(keys, str(path)) for keys, _ in leaves(tree)}
+        raise ConfigError(source, mistakes)
+    sources = {".".join(keys): variables.get(keys, source) for keys, _ in leaves(tree)}
     return Loaded(settings=settings, sources=sources)
 
 

@@ -37,7 +37,11 @@ class AnalysingRunner:
         self._taken = 0
         self._started = anyio.Event()
 
-    def ends_at_ms(self, video: StoredVideo, started_at_ms: int) -> None:
+    async def duration_ms(self, video: StoredVideo) -> int | None:
+        """What the file says of itself."""
+        return await anyio.to_thread.run_sync(self._analyst.duration_ms, video)
+
+    def ends_at_ms(self, video_ms: int | None, started_at_ms: int) -> None:
         """Not known before the analysis is done."""
 
     def announce(self, job: NewJob) -> None:  # noqa: ARG002 (other runners look at the job)

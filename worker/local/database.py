@@ -67,14 +67,18 @@ CREATE TABLE analysis (number INTEGER PRIMARY KEY, document BLOB NOT NULL);
 CREATE TABLE slots (
     account       TEXT NOT NULL,
     region        TEXT NOT NULL,
-    running       INTEGER NOT NULL,
-    most_running  INTEGER NOT NULL,
+    running        INTEGER NOT NULL,
+    most_running   INTEGER NOT NULL,
+    busy_ms        INTEGER NOT NULL DEFAULT 0,  -- of all jobs together, up to the last change
+    first_at_ms    INTEGER NOT NULL,
+    changed_at_ms  INTEGER NOT NULL,
     PRIMARY KEY (account, region)
 ) WITHOUT ROWID;
 
 CREATE TABLE totals (
     id            INTEGER PRIMARY KEY CHECK (id = 1),
     paid_jobs     INTEGER NOT NULL DEFAULT 0,
+    replays       INTEGER NOT NULL DEFAULT 0,   -- Starts that led to a job of before
     minutes       REAL NOT NULL DEFAULT 0,
     running       INTEGER NOT NULL DEFAULT 0,
     most_running  INTEGER NOT NULL DEFAULT 0
@@ -82,26 +86,55 @@ CREATE TABLE totals (
 INSERT INTO totals (id) VALUES (1);
 
 CREATE TABLE call (
-    operation  TEXT NOT NULL,
-    outcome    TEXT NOT NULL,
-    times      INTEGER NOT NULL,
-    PRIMARY KEY (operation, outcome)
+    operation    TEXT NOT NULL,
+    account      TEXT NOT NULL,
+    region       TEXT NOT NULL,
+    outcome      TEXT NOT NULL,
+    times        INTEGER NOT NULL,
+    executed     INTEGER NOT NULL,              -- of these; the others changed nothing
+    first_at_ms  INTEGER NOT NULL,
+    last_at_ms   INTEGER NOT NULL,
+    PRIMARY KEY (operation, account, region, outcome)
 ) WITHOUT ROWID;
+
+CREATE TABLE queue (                            -- those that were created, or changed, or are dead-letter queues
+    queue              TEXT PRIMARY KEY,        -- account/name
+    region             TEXT NOT NULL,
+    attributes         TEXT NOT NULL,           -- a JSON object of those that were set
+    dead_letter_queue  TEXT,                    -- the target of its redrive policy
+    created_at_ms      INTEGER NOT NULL,
+    modified_at_ms     INTEGER NOT NULL,
+    purged_at_ms       INTEGER,
+    deleted_at_ms      INTEGER                  -- its name is not free again at once
+) WITHOUT ROWID;
+CREATE INDEX queue_source ON queue (dead_letter_queue, queue) WHERE dead_letter_queue IS NOT NULL;
 
 CREATE TABLE message (
     number                INTEGER PRIMARY KEY AUTOINCREMENT,
     queue                 TEXT NOT NULL,
     message_id            TEXT NOT NULL,
     body                  TEXT NOT NULL,
+    attributes            TEXT,                 -- a JSON object of the sender's
+    system_attributes     TEXT,                 -- a JSON object of those that the sender chooses
+    dead_letter_source    TEXT,                 -- the ARN of the queue that it was moved from
     sent_at_ms            INTEGER NOT NULL,
     visible_at_ms         INTEGER NOT NULL,
     receive_count         INTEGER NOT NULL DEFAULT 0,
     first_received_at_ms  INTEGER,
-    receipt               TEXT                  -- of the latest receive; NULL while nobody holds the message
+    received_at_ms        INTEGER,
+    receipt               TEXT                  -- of the latest receive; NULL before the first
 );
 CREATE INDEX message_visible ON message (queue, visible_at_ms);
+CREATE INDEX message_sent ON message (queue, sent_at_ms);
+CREATE INDEX message_held ON message (queue, visible_at_ms) WHERE receipt IS NOT NULL;
 
-CREATE TABLE publication (number INTEGER PRIMARY KEY AUTOINCREMENT, topic_arn TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE publication (
+    number     INTEGER PRIMARY KEY AUTOINCREMENT,
+    topic_arn  TEXT NOT NULL,
+    body       TEXT NOT NULL,
+    due_at_ms  INTEGER NOT NULL
+);
+CREATE INDEX publication_due ON publication (due_at_ms);
 CREATE TABLE folder (bucket TEXT PRIMARY KEY, path TEXT NOT NULL);
 CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), now_ms INTEGER NOT NULL, true_ms INTEGER NOT NULL);
 CREATE TABLE remembered (name TEXT PRIMARY KEY, value TEXT NOT NULL);

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from worker.local import jobs
 from worker.local.analysts.analysis import Analysis
+from worker.local.faults.faults import Faults
 from worker.local.jobs import Ending, Job
 from worker.local.notices import Notices
 from worker.local.publisher import Publisher
@@ -18,13 +19,16 @@ _MS_PER_MINUTE = 60_000
 class Endings:
     """Ends jobs, each once however often it is tried."""
 
-    def __init__(self, notices: Notices, queues: Queues, publisher: Publisher | None) -> None:
+    def __init__(self, notices: Notices, queues: Queues, publisher: Publisher | None, faults: Faults) -> None:
         self._notices = notices
+        self._faults = faults
         self._queues = queues
         self._publisher = publisher
 
     def end(self, connection: sqlite3.Connection, job: Job, ending: Ending) -> str | None:
         """End the job; gives the queue that has a new message, to be announced after the commit."""
+        if fault := self._faults.of_job(job):
+            ending = Ending(ending.ended_at_ms, fault.message, 0.0, told_as=fault.status)
         return self._notices.file(connection, job, ending) if jobs.finish(connection, job, ending) else None
 
     def announce(self, queues: Iterable[str | None]) -> None:

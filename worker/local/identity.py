@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import msgspec
 
 from worker.local.accounts import account_of_access_key
 from worker.local.refusals import ServiceError
 
-_CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request")
+_SCOPE = r"([^/,\s]+)/\d{8}/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request"
+_SIGNED_HEADER = re.compile(f"Credential={_SCOPE}")
+_SIGNED_QUERY = re.compile(_SCOPE)
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -24,16 +27,23 @@ class Caller(msgspec.Struct, frozen=True):
         return f"arn:aws:iam::{self.account}:user/modworker"
 
 
-def caller_of(authorization: str | None) -> Caller:
-    """Read the `Authorization` header.
+NOBODY = Caller(account="", region="")
+"""Who sent a request that is not signed."""
+
+
+def caller_of(headers: Mapping[str, str], query: Mapping[str, str]) -> Caller:
+    """Read the `Authorization` header, or the query of a presigned URL.
 
     Raises:
-        ServiceError: the call is not signed.
+        ServiceError: the request is not signed.
 
     """
-    if not authorization:
+    if (credential := query.get("X-Amz-Credential")) is not None:
+        scope = _SIGNED_QUERY.fullmatch(credential)
+    elif authorization := headers.get("Authorization"):
+        scope = _SIGNED_HEADER.search(authorization)
+    else:
         raise ServiceError("MissingAuthenticationTokenException", "Missing Authentication Token", 403)
-    scope = _CREDENTIAL.search(authorization)
     if scope is None:
         raise ServiceError("IncompleteSignatureException", "Authorization header requires a Credential scope.", 403)
     access_key_id, region, _service = scope.groups()

@@ -50,6 +50,7 @@ class Ending(msgspec.Struct, frozen=True):
     ended_at_ms: int
     failure: str | None
     minutes: float
+    told_as: str | None = None  # in its notice, where that is not the JobStatus
 
     @property
     def status(self) -> str:
@@ -92,10 +93,12 @@ def insert(connection: sqlite3.Connection, job: NewJob) -> None:
     )
     connection.execute(
         """
-        INSERT INTO slots (account, region, running, most_running) VALUES (?, ?, 1, 1)
-        ON CONFLICT DO UPDATE SET running = running + 1, most_running = max(most_running, running + 1)
+        INSERT INTO slots (account, region, running, most_running, first_at_ms, changed_at_ms)
+        VALUES (?1, ?2, 1, 1, ?3, ?3)
+        ON CONFLICT DO UPDATE SET running = running + 1, most_running = max(most_running, running + 1),
+                                  busy_ms = busy_ms + running * (?3 - changed_at_ms), changed_at_ms = ?3
         """,
-        (job.account, job.region),
+        (job.account, job.region, job.started_at_ms),
     )
     connection.execute(
         """
@@ -103,6 +106,11 @@ def insert(connection: sqlite3.Connection, job: NewJob) -> None:
                           most_running = max(most_running, running + 1)
         """
     )
+
+
+def count_replay(connection: sqlite3.Connection) -> None:
+    """A Start has led to a job of before."""
+    connection.execute("UPDATE totals SET replays = replays + 1")
 
 
 def finish(connection: sqlite3.Connection, job: Job, ending: Ending) -> bool:
@@ -114,7 +122,11 @@ def finish(connection: sqlite3.Connection, job: Job, ending: Ending) -> bool:
     if not ended:
         return False
     connection.execute(
-        "UPDATE slots SET running = running - 1 WHERE account = ? AND region = ?", (job.account, job.region)
+        """
+        UPDATE slots SET running = running - 1, busy_ms = busy_ms + running * (?3 - changed_at_ms), changed_at_ms = ?3
+         WHERE account = ?1 AND region = ?2
+        """,
+        (job.account, job.region, ending.ended_at_ms),
     )
     connection.execute("UPDATE totals SET running = running - 1, minutes = minutes + ?", (ending.minutes,))
     return True

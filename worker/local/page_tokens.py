@@ -7,7 +7,7 @@ import binascii
 import hmac
 import struct
 
-from worker.local.refusals import ServiceError
+from worker.local.refusals import ServiceError, documented
 
 _PLACE = struct.Struct(">QI")  # issued at (ms since the epoch), offset
 _SIGNATURE_BYTES = 16
@@ -40,11 +40,16 @@ class PageTokens:
         if len(raw) != _PLACE.size + _SIGNATURE_BYTES or not hmac.compare_digest(
             raw[_PLACE.size :], self._signature(scope, place)
         ):
-            raise ServiceError("InvalidPaginationTokenException", "Invalid Pagination Token")
+            raise documented("InvalidPaginationTokenException")
         issued_at_ms, offset = _PLACE.unpack(place)
         if now_ms - issued_at_ms > _LIFETIME_MS:
-            raise ServiceError("InvalidPaginationTokenException", "The token might have expired.")
+            raise expired_token()
         return int(offset)
 
     def _signature(self, scope: str, place: bytes) -> bytes:
         return hmac.digest(self._secret, scope.encode() + b"\0" + place, "sha256")[:_SIGNATURE_BYTES]
+
+
+def expired_token() -> ServiceError:
+    """The answer to a token that was good once."""
+    return ServiceError("InvalidPaginationTokenException", "The token might have expired.")

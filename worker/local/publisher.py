@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import anyio
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
@@ -35,14 +37,22 @@ class Publisher:
             try:
                 while publication := self._next():
                     await self._publish(*publication)
-                await self._filed.wait()
+                with anyio.move_on_after(self._seconds_until_next()):
+                    await self._filed.wait()
             except (BotoCoreError, ClientError, OSError) as error:
                 log.warning("sns_unreachable", endpoint_url=self._endpoint_url, error=str(error))
                 await anyio.sleep(_PAUSE_AFTER_FAILURE_SECONDS)
 
     def _next(self) -> tuple[int, str, str] | None:
-        rows = self._database.read("SELECT number, topic_arn, body FROM publication ORDER BY number LIMIT 1")
+        rows = self._database.read(
+            "SELECT number, topic_arn, body FROM publication WHERE due_at_ms <= ? ORDER BY due_at_ms, number LIMIT 1",
+            self._database.clock.now_ms(),
+        )
         return rows[0] if rows else None
+
+    def _seconds_until_next(self) -> float:
+        [(due_at_ms,)] = self._database.read("SELECT min(due_at_ms) FROM publication")
+        return math.inf if due_at_ms is None else self._database.clock.seconds_until(due_at_ms)
 
     async def _publish(self, number: int, topic_arn: str, body: str) -> None:
         _, _, _, region, account, _ = topic_arn.split(":", 5)

@@ -10,10 +10,11 @@ from worker.local import jobs
 from worker.local.analysts.analysis import Analysis
 from worker.local.cache import Cache
 from worker.local.database import Database
+from worker.local.faults.faults import Faults
 from worker.local.identity import Caller
 from worker.local.jobs import Job
-from worker.local.page_tokens import PageTokens
-from worker.local.refusals import ServiceError
+from worker.local.page_tokens import PageTokens, expired_token
+from worker.local.refusals import ServiceError, documented
 from worker.local.runner import Runner
 from worker.local.views import Reading, View, progress_of, view_of
 
@@ -25,11 +26,12 @@ _CACHE_BYTES = 64 * 2**20
 class Reads:
     """Reads jobs page by page; the views of those read last are kept."""
 
-    def __init__(self, database: Database, runner: Runner, tokens: PageTokens) -> None:
+    def __init__(self, database: Database, runner: Runner, tokens: PageTokens, faults: Faults) -> None:
         self._database = database
         self._clock = database.clock
         self._runner = runner
         self._tokens = tokens
+        self._faults = faults
         self._views: Cache[Reading, View] = Cache(_CACHE_BYTES)
 
     async def get(self, caller: Caller, request: dict[str, Any]) -> bytes:
@@ -40,30 +42,39 @@ class Reads:
         if (view := self._views.get(reading)) is None:
             job = self._job(caller, reading.job_id)
             if job.ended_at_ms is None:
+                if request.get("NextToken"):
+                    raise documented("InvalidPaginationTokenException")
                 return progress_of(job, reading)
-            view = await self._view(job, job.ended_at_ms, reading)
-        if view.owner != caller or view.expires_at_ms < self._clock.now_ms():
-            raise _unknown_job()
+            view = await self._view(job, reading)
+        self._require_readable(caller, view.job)
         return self._page(view, reading, request)
 
     def _page(self, view: View, reading: Reading, request: dict[str, Any]) -> bytes:
         scope = f"{reading.job_id}/{reading.sort_by}/{reading.aggregate_by}"
         token = request.get("NextToken")
+        size = min(_LARGEST_PAGE, request.get("MaxResults") or _LARGEST_PAGE)
         first = 0 if not token else self._tokens.offset(scope, token, self._clock.now_ms())
-        end = min(view.count, first + min(_LARGEST_PAGE, request.get("MaxResults") or _LARGEST_PAGE))
+        if first and self._faults.expires_token(view.job, first // size + 1):
+            raise expired_token()
+        end = min(view.count, first + size)
         following = None if end == view.count else self._tokens.issue(scope, end, self._clock.now_ms())
         return view.page(first, end, following)
 
     def _job(self, caller: Caller, job_id: str) -> Job:
-        job = jobs.find(self._database.reader, job_id)
-        if job is None or job.owner != caller:
+        if (job := jobs.find(self._database.reader, job_id)) is None:
             raise _unknown_job()
+        self._require_readable(caller, job)
         return job
 
-    async def _view(self, job: Job, ended_at_ms: int, reading: Reading) -> View:
-        expires_at_ms = ended_at_ms + _RESULTS_MS
+    def _require_readable(self, caller: Caller, job: Job) -> None:
+        """Other accounts' jobs are as unknown as those whose results have expired."""
+        has_expired = job.ended_at_ms is not None and job.ended_at_ms + _RESULTS_MS < self._clock.now_ms()
+        if has_expired or (job.account, job.region) != (caller.account, caller.region):
+            raise _unknown_job()
+
+    async def _view(self, job: Job, reading: Reading) -> View:
         analysis = await self._analysis(job)
-        view = await anyio.to_thread.run_sync(view_of, job, analysis, reading, expires_at_ms)
+        view = await anyio.to_thread.run_sync(view_of, job, analysis, reading)
         self._views.put(reading, view, view.size_bytes)
         return view
 

@@ -11,7 +11,10 @@ from worker.local.jobs import Job, NewJob
 class Runner(Protocol):
     """Runs every job of the database that is in progress, those of an earlier process included."""
 
-    def ends_at_ms(self, video: StoredVideo, started_at_ms: int) -> int | None:
+    async def duration_ms(self, video: StoredVideo) -> int | None:
+        """How long the video runs, as far as it says so itself."""
+
+    def ends_at_ms(self, video_ms: int | None, started_at_ms: int) -> int | None:
         """When a job started now will end; None where only the analysis tells."""
 
     def announce(self, job: NewJob) -> None:

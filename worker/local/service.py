@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import anyio
 import anyio.to_thread
@@ -30,11 +30,16 @@ from worker.local.analysts.analysis import Analyst
 from worker.local.analysts.synthetic import SyntheticAnalyst
 from worker.local.archive import Archive
 from worker.local.buckets import Buckets
+from worker.local.calls import Calls
 from worker.local.channels import Channels
 from worker.local.database import Database
+from worker.local.directory import LANE_RETENTION_SECONDS
 from worker.local.endings import Endings
+from worker.local.faults.faults import Faults
+from worker.local.faults.plan import Plan, plan_of_file
 from worker.local.folders import Folders
 from worker.local.front import Front
+from worker.local.json_protocol import JsonProtocol
 from worker.local.ledger import Ledger
 from worker.local.notices import Notices
 from worker.local.objects import Objects
@@ -47,8 +52,10 @@ from worker.local.reads import Reads
 from worker.local.remote import RemoteClients, RemoteObjects
 from worker.local.runner import Runner
 from worker.local.s3 import S3
-from worker.local.sqs import RETENTION_SECONDS, Sqs
+from worker.local.s3.protocol import S3Protocol
+from worker.local.sqs import Sqs
 from worker.local.starts import Starts
+from worker.local.sts import Sts
 from worker.local.timed_runner import JobTimes, TimedRunner
 
 log = structlog.get_logger()
@@ -60,8 +67,10 @@ _POLL_SECONDS = 0.05
 _PAUSE_SECONDS = 1.0  # after a failed write
 
 
-async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
-    """Run the service until cancelled; `announce` is given its URL once it listens.
+async def serve(
+    settings: Settings, *, announce: Callable[[str], None], settle: Callable[[dict[str, Any]], None]
+) -> None:
+    """Run the service until cancelled; `announce` is given its URL once it listens, `settle` its ledger at the end.
 
     Raises:
         UsageError: the address is in use, the data folder is served already, or the analyst's packages are missing.
@@ -79,7 +88,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         stack.callback(tasks.cancel_scope.cancel)
         for run in parts.background:
             tasks.start_soon(_persistently, run)
-        await stack.enter_async_context(_served(parts, listening))
+        await stack.enter_async_context(_served(parts, listening, settle))
         await remember_port(database, listening)
         stack.enter_context(announced(data_dir, url))
         announce(url)
@@ -98,22 +107,26 @@ class _Parts(msgspec.Struct, frozen=True):
 async def _build(settings: Settings, database: Database, clients: RemoteClients, url: str) -> _Parts:
     local, endpoints = settings.local, settings.local.endpoints
     synthetic = SyntheticAnalyst(local.seed)
-    channels, queues, ledger = Channels(settings.lanes), Queues(database), Ledger(database)
-    quotas = Quotas(settings.lanes, local, database.clock)
+    faults = Faults(database.clock, Plan() if local.faults is None else plan_of_file(local.faults))
+    quotas = Quotas(settings.lanes, local, database.clock, faults.share_of_others)
+    channels, queues, ledger = Channels(settings.lanes), Queues(database), Ledger(database, quotas)
     folders = Folders(database)
     buckets = Buckets(Archive(synthetic, local.seed, local.videos), folders)
     objects: Objects = buckets if endpoints.s3 is None else RemoteObjects(clients, endpoints.s3)
     publisher = None if endpoints.sns is None else Publisher(database, clients, endpoints.sns)
-    endings = Endings(Notices(channels, to_sns=publisher is not None), queues, publisher)
+    endings = Endings(Notices(channels, faults, to_sns=publisher is not None), queues, publisher, faults)
     runner: Runner
     if local.analyst == "onnx":
         runner = AnalysingRunner(database, endings, await anyio.to_thread.run_sync(_onnx_analyst), objects)
     else:
         times = JobTimes(local.job_seconds, local.job_seconds_per_video_second)
         runner = TimedRunner(database, endings, synthetic, times)
-    starts = Starts(database, runner, objects, quotas)
-    reads = Reads(database, runner, PageTokens(await _page_secret(database)))
+    starts = Starts(database, runner, objects, quotas, faults)
+    reads = Reads(database, runner, PageTokens(await _page_secret(database)), faults)
     operations = rekognition_operations(starts, reads, quotas) | sqs_operations(Sqs(database, queues, channels, url))
+    calls = Calls(
+        JsonProtocol(operations, check_answers=local.check_answers), Sts(), S3Protocol(S3(buckets)), faults, ledger
+    )
     background: list[Callable[[], Coroutine[None, None, None]]] = [
         runner.run,
         ledger.run,
@@ -121,7 +134,7 @@ async def _build(settings: Settings, database: Database, clients: RemoteClients,
     ]
     if publisher is not None:
         background.append(publisher.run)
-    return _Parts(Front(operations, S3(buckets), ledger, folders).application(), background, queues, ledger)
+    return _Parts(Front(calls, ledger, faults, folders).application(), background, queues, ledger)
 
 
 async def _persistently(run: Callable[[], Coroutine[None, None, None]]) -> None:
@@ -175,7 +188,9 @@ async def _database(path: Path, speed: float) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def _served(parts: _Parts, listening: socket.socket) -> AsyncIterator[None]:
+async def _served(
+    parts: _Parts, listening: socket.socket, settle: Callable[[dict[str, Any]], None]
+) -> AsyncIterator[None]:
     """Answer requests; at the end those under way are answered, long polls with what there is."""
     runner = web.AppRunner(parts.application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
@@ -186,7 +201,7 @@ async def _served(parts: _Parts, listening: socket.socket) -> AsyncIterator[None
         with anyio.CancelScope(shield=True):
             parts.queues.close()
             await runner.cleanup()
-            await parts.ledger.flush()
+            settle(await parts.ledger.summary())
 
 
 async def _page_secret(database: Database) -> bytes:
@@ -203,6 +218,6 @@ async def _page_secret(database: Database) -> bytes:
 
 async def _forget_old_messages(database: Database) -> None:
     while True:
-        sent_before_ms = database.clock.now_ms() - RETENTION_SECONDS * 1000
+        sent_before_ms = database.clock.now_ms() - LANE_RETENTION_SECONDS * 1000
         await database.write(partial(messages.forget_older, sent_before_ms=sent_before_ms))
         await anyio.sleep(_HOUSEKEEPING_SECONDS)

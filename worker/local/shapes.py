@@ -1,10 +1,13 @@
 """Checks a request against botocore's service models: members, types, bounds and patterns.
 
-botocore's own validator, which runs in every client, checks neither upper bounds nor patterns; the service does.
+botocore's own validator, which runs in every client, checks neither upper bounds nor patterns; the service does. What
+the models' words mean: https://smithy.io/2.0/spec/constraint-traits.html (the length of a string is its number of
+Unicode characters) and https://smithy.io/2.0/spec/simple-types.html.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -26,6 +29,10 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "float": (int, float),
     "double": (int, float),
 }
+
+
+INTEGER_RANGES = {"integer": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
+"""What the models' whole numbers can hold, by type name, both ends included."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -85,22 +92,34 @@ def _member_faults(shape: StructureShape, value: dict[str, Any], path: str) -> I
 def _has_type(shape: Shape, value: Any) -> bool:
     if isinstance(value, bool):
         return bool(shape.type_name == "boolean")
-    return isinstance(value, _PYTHON_TYPES.get(shape.type_name, (object,)))
+    if not isinstance(value, _PYTHON_TYPES.get(shape.type_name, (object,))):
+        return False
+    least, most = INTEGER_RANGES.get(shape.type_name, (-math.inf, math.inf))
+    return not isinstance(value, int) or least <= value <= most
 
 
 def _bound_faults(shape: Shape, value: Any, path: str) -> Iterator[Fault]:
     rules = shape.metadata
-    size = value if isinstance(value, (int, float)) else len(value)
+    is_number = isinstance(value, (int, float))
+    size, verb = (value, "be") if is_number else (len(value), "have a length of")
     if "min" in rules and size < rules["min"]:
-        yield Fault(path, "unfit", f"must be or have at least {rules['min']}")
+        yield Fault(path, "unfit", f"must {verb} at least {rules['min']}")
     if "max" in rules and size > rules["max"]:
-        yield Fault(path, "unfit", f"must be or have at most {rules['max']}")
+        yield Fault(path, "unfit", f"must {verb} at most {rules['max']}")
     if "enum" in rules and value not in rules["enum"]:
         yield Fault(path, "unfit", f"must be one of {', '.join(rules['enum'])}")
-    if "pattern" in rules and not _pattern(rules["pattern"]).fullmatch(value):
+    if "pattern" in rules and not _pattern(rules["pattern"]).search(value):
         yield Fault(path, "unfit", f"must match {rules['pattern']}")
 
 
 @cache
 def _pattern(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
+    return re.compile(anchored(pattern))
+
+
+def anchored(pattern: str) -> str:
+    """The model's pattern in Python's words: it is to match the whole value, and digits and letters are ASCII's.
+
+    Anchors of its own do not see to that, since Python's `$` lets a newline at the end through.
+    """
+    return rf"(?a:\A(?:{pattern})\Z)"

@@ -7,20 +7,25 @@ import secrets
 import sqlite3
 from typing import Any
 
+import anyio
 import msgspec
 
 from worker.local import jobs
 from worker.local.analysts.analysis import StoredVideo
 from worker.local.database import Database
+from worker.local.faults.faults import Faults
+from worker.local.faults.plan import Early
 from worker.local.identity import Caller
 from worker.local.jobs import NewJob, Token
 from worker.local.objects import Objects
 from worker.local.quotas import Quotas
-from worker.local.refusals import ServiceError
+from worker.local.refusals import ServiceError, documented, invalid
 from worker.local.runner import Runner
 
 LARGEST_VIDEO_BYTES = 10 * 2**30
+LONGEST_VIDEO_MS = 6 * 3_600_000
 _DEFAULT_MIN_CONFIDENCE = 50.0
+_POLL_SECONDS = 0.005
 _TOKEN_MS = 7 * 86_400_000  # that a ClientRequestToken holds
 
 
@@ -63,30 +68,42 @@ class StartRequest(msgspec.Struct, frozen=True, rename="pascal"):
 class Starts:
     """Starts jobs: a job that was answered is in the database, and no token starts two."""
 
-    def __init__(self, database: Database, runner: Runner, objects: Objects, quotas: Quotas) -> None:
+    def __init__(self, database: Database, runner: Runner, objects: Objects, quotas: Quotas, faults: Faults) -> None:
         self._database = database
         self._clock = database.clock
         self._runner = runner
         self._objects = objects
         self._quotas = quotas
+        self._faults = faults
 
     async def start(self, caller: Caller, parameters: dict[str, Any]) -> bytes:
         """Answer a request that has been checked against its shape."""
         request = msgspec.convert(parameters, StartRequest)
         stored = _stored_at(caller, request)
         if (job_id := self._replayed(self._database.reader, caller, request)) is not None:
+            await self._database.write(jobs.count_replay)
             return _answer(job_id)
-        self._refuse_when_full(self._database.reader, caller)
-        video = await self._objects.find(caller, *stored)
-        job = self._new_job(caller, request, _accepted(video))
+        self._quotas.require_slot(caller, jobs.running(self._database.reader, caller))
+        job = await self._new_job(caller, request, _accepted(await self._objects.find(caller, *stored)))
+        if early := self._faults.early(job):
+            job = msgspec.structs.replace(job, ends_at_ms=job.started_at_ms)
         job_id = await self._database.write(lambda connection: self._commit(connection, caller, request, job))
         self._runner.announce(job)
+        if early:
+            await self._overtaken(job_id, early)
         return _answer(job_id)
+
+    async def _overtaken(self, job_id: str, early: Early) -> None:
+        """Wait until the job's notice has been sent, and a while longer."""
+        while (job := jobs.find(self._database.reader, job_id)) and job.status == jobs.IN_PROGRESS:  # noqa: ASYNC110 (no event tells of one job)
+            await anyio.sleep(_POLL_SECONDS)
+        await anyio.sleep(early.seconds)
 
     def _commit(self, connection: sqlite3.Connection, caller: Caller, request: StartRequest, job: NewJob) -> str:
         if (job_id := self._replayed(connection, caller, request)) is not None:
+            jobs.count_replay(connection)
             return job_id
-        self._refuse_when_full(connection, caller)
+        self._quotas.require_slot(caller, jobs.running(connection, caller))
         jobs.insert(connection, job)
         if job.token is not None:
             bound = Token(request.fingerprint, job.job_id, job.started_at_ms)
@@ -103,13 +120,12 @@ class Starts:
             raise ServiceError("IdempotentParameterMismatchException", message)
         return None if bound is None else bound.job_id
 
-    def _refuse_when_full(self, connection: sqlite3.Connection, caller: Caller) -> None:
-        running, limit = jobs.running(connection, caller), self._quotas.of(caller).concurrent_jobs
-        if running >= limit:
-            message = f"{running} open Jobs for User {caller.user_arn} Maximum limit: {limit}"
-            raise ServiceError("LimitExceededException", message)
-
-    def _new_job(self, caller: Caller, request: StartRequest, video: StoredVideo) -> NewJob:
+    async def _new_job(self, caller: Caller, request: StartRequest, video: StoredVideo) -> NewJob:
+        video_ms = await self._runner.duration_ms(video)
+        if video_ms is not None and video_ms > LONGEST_VIDEO_MS:
+            limit = f"{LONGEST_VIDEO_MS} milliseconds."
+            message = f"Video duration in milliseconds: {video_ms} is more than the maximum limit of: {limit}"
+            raise ServiceError("VideoTooLargeException", message)
         started_at_ms = self._clock.now_ms()
         channel = request.notification_channel
         return NewJob(
@@ -125,7 +141,7 @@ class Starts:
             tag=request.job_tag,
             topic_arn=None if channel is None else channel.topic_arn,
             started_at_ms=started_at_ms,
-            ends_at_ms=self._runner.ends_at_ms(video, started_at_ms),
+            ends_at_ms=self._runner.ends_at_ms(video_ms, started_at_ms),
         )
 
 
@@ -133,20 +149,16 @@ def _stored_at(caller: Caller, request: StartRequest) -> tuple[str, str, str | N
     """(bucket, key, version) of a request that makes sense."""
     stored = request.video.s3_object
     if stored is None or stored.bucket is None or stored.name is None:
-        raise ServiceError("InvalidParameterException", "Request has invalid parameters: Video.S3Object is incomplete")
+        raise invalid("Video.S3Object must name a bucket and an object")
     channel = request.notification_channel
     if channel is not None and channel.topic_arn.split(":")[3] != caller.region:
-        message = f"Request has invalid parameters: the topic is not in {caller.region}"
-        raise ServiceError("InvalidParameterException", message)
+        raise invalid(f"NotificationChannel.SNSTopicArn is not in {caller.region}")
     return stored.bucket, stored.name, stored.version
 
 
 def _accepted(video: StoredVideo | None) -> StoredVideo:
     if video is None:
-        raise ServiceError(
-            "InvalidS3ObjectException",
-            "Unable to get object metadata from S3. Check object key, region and/or access permissions.",
-        )
+        raise documented("InvalidS3ObjectException")
     if video.size_bytes > LARGEST_VIDEO_BYTES:
         raise ServiceError(
             "VideoTooLargeException",

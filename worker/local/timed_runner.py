@@ -42,9 +42,13 @@ class TimedRunner:
         self._earlier = anyio.Event()
         self._wakes_at_ms: float = math.inf
 
-    def ends_at_ms(self, video: StoredVideo, started_at_ms: int) -> int:
+    async def duration_ms(self, video: StoredVideo) -> int:
+        """As the analyst makes it up."""
+        return self._analyst.duration_ms(video)
+
+    def ends_at_ms(self, video_ms: int | None, started_at_ms: int) -> int:
         """A base, and a part of the video's duration, later."""
-        return started_at_ms + self._times.job_ms(self._analyst.duration_ms(video))
+        return started_at_ms + self._times.job_ms(video_ms or 0)
 
     def announce(self, job: NewJob) -> None:
         """The job has been committed."""

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from worker.local.analysts.analysis import Analysis
-from worker.local.identity import Caller
 from worker.local.jobs import Job
 from worker.local.segments import segments
 from worker.local.taxonomy import MODEL_VERSION
@@ -28,8 +27,7 @@ class Reading(msgspec.Struct, frozen=True):
 class View(msgspec.Struct, frozen=True):
     """One job's pages for one reading. `starts[i]` is where entry i begins in `entries`; one more ends the last."""
 
-    owner: Caller
-    expires_at_ms: float
+    job: Job
     head: bytes
     entries: bytes
     starts: array[int]
@@ -51,7 +49,7 @@ class View(msgspec.Struct, frozen=True):
         return b'%b,"ModerationLabels":[%b]%b}' % (self.head, entries, tail)
 
 
-def view_of(job: Job, analysis: Analysis, reading: Reading, expires_at_ms: float) -> View:
+def view_of(job: Job, analysis: Analysis, reading: Reading) -> View:
     """Encode what a finished job has found."""
     encoder = msgspec.json.Encoder()
     starts, encoded, position = array("Q", [0]), [], 0
@@ -60,7 +58,7 @@ def view_of(job: Job, analysis: Analysis, reading: Reading, expires_at_ms: float
         position += len(encoded[-1]) + 1  # and the comma
         starts.append(position)
     head = encoder.encode(_head(job, analysis, reading)).removesuffix(b"}")
-    return View(job.owner, expires_at_ms, head, b",".join(encoded), starts)
+    return View(job, head, b",".join(encoded), starts)
 
 
 def progress_of(job: Job, reading: Reading) -> bytes:
@@ -69,9 +67,7 @@ def progress_of(job: Job, reading: Reading) -> bytes:
 
 
 def _ordered(analysis: Analysis, reading: Reading) -> list[dict[str, Any]]:
-    labels = analysis.labels
-    if reading.aggregate_by == "SEGMENTS":
-        labels = segments(labels, (analysis.metadata or {}).get("DurationMillis", 0))
+    labels = segments(analysis) if reading.aggregate_by == "SEGMENTS" else analysis.labels
     return sorted(labels, key=_by_name) if reading.sort_by == "NAME" else labels
 
 

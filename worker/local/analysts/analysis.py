@@ -25,11 +25,15 @@ class Analysis(msgspec.Struct, frozen=True):
     has the members of VideoMetadata, and `labels` the entries of ModerationLabels as the TIMESTAMPS view shows them,
     in the order of Timestamp, then Name. Both as GetContentModeration spells them:
     https://docs.aws.amazon.com/rekognition/latest/APIReference/API_GetContentModeration.html
+
+    `samples_ms` are the times of all frames that were looked at, ascending: each label's Timestamp is one of them, and
+    they tell which labels were seen in consecutive samples. None stands for every 500 ms of the video from 0 on.
     """
 
     failure: str | None
     metadata: dict[str, Any] | None
     labels: list[dict[str, Any]]
+    samples_ms: list[int] | None = None
 
 
 class Analyst(Protocol):

@@ -89,15 +89,20 @@ class OnnxAnalyst:
             with _opened(video.path) as (container, stream):
                 stream.codec_context.thread_count = self._threads
                 metadata = _metadata(container, stream)
-                labels = [
-                    _entry(timestamp_ms, label, confidence)
-                    for timestamp_ms, pixels in _samples(container, stream)
-                    for label, confidence in self._scores(pixels)
-                    if confidence >= min_confidence
-                ]
+                labels, samples_ms = [], []
+                for timestamp_ms, pixels in _samples(container, stream):
+                    samples_ms.append(timestamp_ms)
+                    labels += self._entries(timestamp_ms, pixels, min_confidence)
         except _RefusedError as refused:
             return Analysis(failure=str(refused), metadata=None, labels=[])
-        return Analysis(failure=None, metadata=metadata, labels=labels)
+        return Analysis(failure=None, metadata=metadata, labels=labels, samples_ms=samples_ms)
+
+    def _entries(self, timestamp_ms: int, pixels: Pixels, min_confidence: float) -> list[dict[str, Any]]:
+        return [
+            _entry(timestamp_ms, label, confidence)
+            for label, confidence in self._scores(pixels)
+            if confidence >= min_confidence
+        ]
 
     def _scores(self, pixels: Pixels) -> Iterator[tuple[Label, float]]:
         """(label, confidence) in the order of names; a confidence is a float32, as in Rekognition's answers."""
