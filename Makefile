@@ -6,10 +6,17 @@ SOURCE ?= s3://synthetic-archive/
 CONFIG ?= config/local.toml
 BIN := .venv/bin
 READY := .venv/.ready
+# The `aws` program, which the tests run, needs other versions than the project does: an environment within the other.
+AWS := .venv/aws
+AWS_READY := $(AWS)/.ready
+AWS_LOCK := tests/aws_cli/requirements.lock
 
 export UV_PYTHON_DOWNLOADS := never
 # Every start would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+  --no-header --no-annotate --python-version 3.11 --upgrade
 
 # A folder of videos is looked at for real; everything else is taken as the config file says.
 ANALYST := $(if $(filter s3://% %.csv %.jsonl,$(SOURCE)),,MODWORKER_LOCAL__ANALYST=onnx)
@@ -23,7 +30,7 @@ run: $(READY) ## moderate a made-up archive, or the videos of a folder: make run
 	@$(ANALYST) $(BIN)/modworker backfill "$(SOURCE)" --config $(CONFIG) || { code=$$?; \
 	  if [ $$code -eq 1 ]; then echo "(some videos could not be moderated; \`status\` shows why)"; else exit $$code; fi; }
 
-test: $(READY) ## run every test
+test: $(READY) $(AWS_READY) ## run every test
 	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
 check: $(READY) ## lint, types, and the direction of imports
@@ -33,9 +40,8 @@ check: $(READY) ## lint, types, and the direction of imports
 	@$(BIN)/lint-imports --no-logo
 
 lock: $(READY) ## pin every dependency anew, with hashes
-	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header --no-annotate --python-version 3.11 --all-extras --group dev --upgrade \
-	  pyproject.toml --output-file requirements.lock
+	@$(COMPILE) --all-extras --group dev pyproject.toml --output-file requirements.lock
+	@$(COMPILE) tests/aws_cli/requirements.in --output-file $(AWS_LOCK)
 
 clean: ## remove the virtual environment and the data of `make run`
 	@rm -rf .venv .modworker
@@ -47,4 +53,9 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip sync --quiet --require-hashes requirements.lock
 	@$(BIN)/uv pip install --quiet --no-deps --editable .
+	@touch $@
+
+$(AWS_READY): $(AWS_LOCK) | $(READY)
+	@test -x $(AWS)/bin/python || $(BIN)/python -m venv --without-pip $(AWS)
+	@$(BIN)/uv pip sync --quiet --require-hashes --python $(AWS)/bin/python $(AWS_LOCK)
 	@touch $@
