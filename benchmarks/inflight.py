@@ -10,14 +10,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
 import asyncpg
 from msgspec import json
 
-from benchmarks.rig import Rig, machine, open_rig, stop
+from benchmarks.rig import Rig, machine, memory_mb, open_rig, stop
 
 FEW, MANY, MANY_QUICK = 10, 10_000, 200
 WAITING_VIDEOS = 500  # that stay pending
@@ -26,7 +25,6 @@ STARTS_PER_SECOND = 1000.0
 HOUR_SECONDS = 3600.0  # that a job takes, and before it is asked for without a notice
 STEADY_MB = 0.1  # what may change between two looks at memory that has settled down
 LONGEST_SECONDS = 60.0
-KB_PER_MB = 1024
 
 
 async def main() -> None:
@@ -86,14 +84,6 @@ async def until_settled(worker: Popen[str], steady_seconds: float) -> dict[str, 
         if abs(seen["unique"] - before["unique"]) <= STEADY_MB:
             break
     return seen
-
-
-def memory_mb(pid: int) -> dict[str, float]:
-    """Resident memory of a process, and the part of it that it shares with no other, in MB."""
-    rows = [line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]]
-    kilobytes = {name.rstrip(":"): int(amount) for name, amount, _ in rows}
-    unique = kilobytes["Private_Clean"] + kilobytes["Private_Dirty"]
-    return {"resident": round(kilobytes["Rss"] / KB_PER_MB, 2), "unique": round(unique / KB_PER_MB, 2)}
 
 
 if __name__ == "__main__":

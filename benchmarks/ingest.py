@@ -35,7 +35,7 @@ from benchmarks.rig import (
     stop,
     until,
 )
-from worker.local.taxonomy import TAXONOMY
+from worker.local.analysts.taxonomy import TAXONOMY
 
 WORKER = "worker"
 TARGETS = {"boto3_executemany": 3.0, "boto3_copy": 2.0, "aioboto3_executemany": 3.0, "straight_line": 0.8}

@@ -35,6 +35,7 @@ MIGRATED = "migrated"
 POLL_SECONDS = 0.05
 START_SECONDS = 30.0
 RUN_SECONDS = 300.0
+KB_PER_MB = 1024
 COMMIT_TIMES = {"track_commit_timestamp": "on"}  # the one setting that the product does not have
 
 Sections = dict[str, dict[str, Any]]
@@ -50,13 +51,14 @@ class Rig:
         self._local = dict(local)
         self._processes: list[subprocess.Popen[str]] = []
 
-    def serve(self, *command: str) -> str:
-        """Start the local service as `python … CONFIG`; returns its URL."""
-        data_dir = self._folder / f"service-{len(self._processes)}"
+    def serve(self, *command: str, data_dir: Path | None = None, quotas: Mapping[str, Any] | None = None) -> str:
+        """Start the local service as `python … CONFIG`, in a new folder unless one is given; returns its URL."""
+        data_dir = data_dir or self._folder / f"service-{len(self._processes)}"
         sections = {
             "database": {"data_dir": str(data_dir)},
             f"lanes.{LANE}": {**self._lane, "endpoint_url": "local"},
             "local": self._local,
+            "local.quotas": dict(quotas or {}),
         }
         process = self.start([*command, str(self._write(data_dir.name, sections))])
         address = data_dir / "local-service.json"
@@ -223,13 +225,31 @@ async def machine(server_url: str) -> dict[str, Any]:
     connection = await asyncpg.connect(server_url)
     postgresql = await connection.fetchval("show server_version")
     await connection.close()
+    return host() | {"postgresql": postgresql}
+
+
+def host() -> dict[str, Any]:
+    """Where a result comes from that needs no PostgreSQL."""
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
         "load_before": os.getloadavg()[0],
         "python": platform.python_version(),
-        "postgresql": postgresql,
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def memory_mb(pid: int) -> dict[str, float]:
+    """Resident memory of a process, and the part of it that it shares with no other, in MB."""
+    rows = [line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]]
+    kilobytes = {name.rstrip(":"): int(amount) for name, amount, _ in rows}
+    unique = kilobytes["Private_Clean"] + kilobytes["Private_Dirty"]
+    return {"resident": round(kilobytes["Rss"] / KB_PER_MB, 2), "unique": round(unique / KB_PER_MB, 2)}
+
+
+def cpu_seconds(pid: int) -> float:
+    """The processor time of a process so far, all its threads together."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def median(values: Iterable[float]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +20,9 @@ from worker.store.migrate import migrate
 
 KINDS = servers()
 DEPLOYMENT = "default"
+
+# Every local service that a test starts checks its own answers; a wrong one is an error 500, and says so in the log.
+os.environ["MODWORKER_LOCAL__CHECK_ANSWERS"] = "true"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -46,3 +46,18 @@ def test_inflight_compares_many_running_jobs_with_few():
     assert result["memory_mb"].keys() == {"10", "200"}
     assert all(memory["resident"] >= memory["unique"] > 10 for memory in result["memory_mb"].values())
     assert result["more_mb"].keys() == {"resident", "unique"}
+
+
+def test_service_measures_every_call_with_few_jobs_and_with_many():
+    """Calls a second of the service's processor time, of small calls and of full pages, and its memory."""
+    result = quick("service")
+    measured = {"rounds", "jobs", "small_calls", "full_pages", "memory_mb", "ledger", "targets"}
+    assert result.keys() == (ABOUT - {"postgresql"}) | {"connections"} | measured
+    assert result["small_calls"].keys() == {
+        *("get_of_running_job", "get_of_few_labels", "start", "receive_one", "receive_none", "head", "mix")
+    }
+    assert all(rate["a_cpu_second"] > 0 and rate["ratio"] > 0 for rate in result["small_calls"].values())
+    assert result["full_pages"]["labels_a_page"] == 1000
+    assert result["full_pages"]["jobs_to_their_ends"]["a_cpu_second"] > 0
+    assert all(memory["resident"] >= memory["unique"] > 10 for memory in result["memory_mb"].values())
+    assert result["ledger"]["whole_megabytes"] > 0

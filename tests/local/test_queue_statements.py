@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from worker.local import messages
-from worker.local.database import Database
+from worker.local.sqs import messages
+from worker.local.state.database import Database
 
 STATEMENTS = {
     name: statement for name, statement in vars(messages).items() if name.isupper() and isinstance(statement, str)

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from tests.local.conftest import Service, archive_keys, until
 from worker.local.analysts.synthetic import SyntheticAnalyst
-from worker.local.archive import Archive
-from worker.local.directories import Directories
-from worker.local.identity import Caller
-from worker.local.objects import StoredObject
+from worker.local.protocol.identity import Caller
 from worker.local.s3.listing import objects_document
 from worker.local.s3.walking import CommonPrefix, behind, behind_prefix, first_page, walk
+from worker.local.storage.archive import Archive
+from worker.local.storage.directories import Directories
+from worker.local.storage.objects import StoredObject
 
 AWKWARD_NAMES = [
     "a-.mp4",

@@ -15,17 +15,17 @@ from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
 from tests.local.conftest import AT_ONCE, REGION, Service, finished, notice, received
-from worker.local import jobs
-from worker.local.analysing_runner import AnalysingRunner
 from worker.local.analysts.analysis import Analysis, StoredVideo
-from worker.local.channels import Channels
-from worker.local.database import Database
-from worker.local.endings import Endings
 from worker.local.faults.faults import Faults
-from worker.local.identity import Caller
-from worker.local.jobs import NewJob
-from worker.local.notices import Notices
-from worker.local.queues import Queues
+from worker.local.moderation.analysing_runner import AnalysingRunner
+from worker.local.moderation.endings import Endings
+from worker.local.moderation.notices import Notices
+from worker.local.protocol.identity import Caller
+from worker.local.sqs.channels import Channels
+from worker.local.sqs.queues import Queues
+from worker.local.state import jobs
+from worker.local.state.database import Database
+from worker.local.state.jobs import NewJob
 
 OWNER = Caller("123456789012", REGION)
 

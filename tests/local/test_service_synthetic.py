@@ -9,8 +9,8 @@ import pytest
 
 from worker.local.analysts.analysis import Analysis, StoredVideo
 from worker.local.analysts.synthetic import SyntheticAnalyst
-from worker.local.archive import ARCHIVE_BUCKET, Archive
-from worker.local.taxonomy import TAXONOMY
+from worker.local.analysts.taxonomy import TAXONOMY
+from worker.local.storage.archive import ARCHIVE_BUCKET, Archive
 
 
 def analyses(seed: int, videos: int) -> list[tuple[StoredVideo, Analysis]]:

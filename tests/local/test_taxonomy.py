@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from worker.local.taxonomy import MODEL_VERSION, TAXONOMY
+from worker.local.analysts.taxonomy import MODEL_VERSION, TAXONOMY
 
 
 def test_counts_of_the_levels():

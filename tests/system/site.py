@@ -147,7 +147,8 @@ class Site:
         return local_lane(name, Lane(**self.sections[f"lanes.{name}"]), self.service_url() or "")
 
     def _environment(self) -> dict[str, str]:
-        return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MODWORKER_"))}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MODWORKER_"))}
+        return kept | {"MODWORKER_LOCAL__CHECK_ANSWERS": "true"}
 
 
 def finished(process: subprocess.Popen[str], *, seconds: float = RUN_SECONDS) -> subprocess.CompletedProcess[str]:

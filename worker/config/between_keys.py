@@ -38,9 +38,7 @@ class _Values:
         return value if isinstance(value, str) else None
 
 
-def mistakes_between_keys(
-    tree: Mapping[str, Any], faulty: AbstractSet[Keys], *, needs_lane: bool
-) -> Iterator[Finding]:
+def mistakes_between_keys(tree: Mapping[str, Any], faulty: AbstractSet[Keys], *, needs_lane: bool) -> Iterator[Finding]:
     """(keys, sentence) of each mistake; `faulty` names the keys that are wrong on their own."""
     values = _Values(tree, faulty)
     yield from _unguarded_listener(values)

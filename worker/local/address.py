@@ -12,7 +12,7 @@ import msgspec
 
 from worker.config import split_address
 from worker.errors import UsageError
-from worker.local.database import Database
+from worker.local.state.database import Database
 
 ANNOUNCEMENT = "local-service.json"
 

@@ -23,40 +23,40 @@ from aiohttp import web
 
 from worker.config import Settings
 from worker.errors import UsageError
-from worker.local import messages
 from worker.local.address import announced, last_port, listening_socket, remember_port, url_of
-from worker.local.analysing_runner import AnalysingRunner
 from worker.local.analysts.analysis import Analyst
 from worker.local.analysts.synthetic import SyntheticAnalyst
-from worker.local.archive import Archive
-from worker.local.buckets import Buckets
-from worker.local.calls import Calls
-from worker.local.channels import Channels
-from worker.local.database import Database
-from worker.local.directory import LANE_RETENTION_SECONDS
-from worker.local.endings import Endings
+from worker.local.books.ledger import Ledger
 from worker.local.faults.faults import Faults
 from worker.local.faults.plan import Plan, plan_of_file
-from worker.local.folders import Folders
-from worker.local.front import Front
-from worker.local.json_protocol import JsonProtocol
-from worker.local.ledger import Ledger
-from worker.local.notices import Notices
-from worker.local.objects import Objects
-from worker.local.operations import rekognition_operations, sqs_operations
-from worker.local.page_tokens import PageTokens
-from worker.local.publisher import Publisher
-from worker.local.queues import Queues
-from worker.local.quotas import Quotas
-from worker.local.reads import Reads
-from worker.local.remote import RemoteClients, RemoteObjects
-from worker.local.runner import Runner
+from worker.local.front.calls import Calls
+from worker.local.front.operations import rekognition_operations, sqs_operations
+from worker.local.front.routes import Front
+from worker.local.front.sts import Sts
+from worker.local.moderation.analysing_runner import AnalysingRunner
+from worker.local.moderation.endings import Endings
+from worker.local.moderation.notices import Notices
+from worker.local.moderation.page_tokens import PageTokens
+from worker.local.moderation.publisher import Publisher
+from worker.local.moderation.quotas import Quotas
+from worker.local.moderation.reads import Reads
+from worker.local.moderation.runner import Runner
+from worker.local.moderation.starts import Starts
+from worker.local.moderation.timed_runner import JobTimes, TimedRunner
+from worker.local.protocol.json_protocol import JsonProtocol
 from worker.local.s3 import S3
 from worker.local.s3.protocol import S3Protocol
-from worker.local.sqs import Sqs
-from worker.local.starts import Starts
-from worker.local.sts import Sts
-from worker.local.timed_runner import JobTimes, TimedRunner
+from worker.local.sqs import messages
+from worker.local.sqs.channels import Channels
+from worker.local.sqs.directory import LANE_RETENTION_SECONDS
+from worker.local.sqs.queues import Queues
+from worker.local.sqs.service import Sqs
+from worker.local.state.database import Database
+from worker.local.storage.archive import Archive
+from worker.local.storage.buckets import Buckets
+from worker.local.storage.folders import Folders
+from worker.local.storage.objects import Objects
+from worker.local.storage.remote import RemoteClients, RemoteObjects
 
 log = structlog.get_logger()
 
@@ -192,7 +192,9 @@ async def _served(
     parts: _Parts, listening: socket.socket, settle: Callable[[dict[str, Any]], None]
 ) -> AsyncIterator[None]:
     """Answer requests; at the end those under way are answered, long polls with what there is."""
-    runner = web.AppRunner(parts.application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+    runner = web.AppRunner(
+        parts.application, access_log=None, auto_decompress=False, shutdown_timeout=_SHUTDOWN_SECONDS
+    )
     await runner.setup()
     try:
         await web.SockSite(runner, listening).start()

@@ -9,7 +9,7 @@ import hashlib
 
 import msgspec
 
-from worker.local.bucket_names import EDGE_CASES_BUCKET
+from worker.local.analysts.bucket_names import EDGE_CASES_BUCKET
 
 _SECOND_MS = 1000
 _MINUTE_MS = 60 * _SECOND_MS

@@ -30,7 +30,7 @@ from onnxruntime import InferenceSession, SessionOptions
 
 from worker.errors import UsageError
 from worker.local.analysts.analysis import Analysis, StoredVideo
-from worker.local.taxonomy import TAXONOMY, Label
+from worker.local.analysts.taxonomy import TAXONOMY, Label
 
 SAMPLE_EVERY_MS = 500  # Rekognition's own results come about twice a second
 

@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 
 from worker.local.analysts.analysis import Analysis, StoredVideo
+from worker.local.analysts.bucket_names import ARCHIVE_BUCKET, EDGE_CASES_BUCKET, region_of_archive
 from worker.local.analysts.edge_cases import EdgeCase, edge_case
-from worker.local.bucket_names import ARCHIVE_BUCKET, EDGE_CASES_BUCKET, region_of_archive
-from worker.local.taxonomy import TAXONOMY, Label
+from worker.local.analysts.taxonomy import TAXONOMY, Label
 
 SAMPLE_MS = 500  # Rekognition looks at about two frames a second
 FAILURE = "Unsupported codec/format."

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from worker.local.clock import Clock
 from worker.local.faults.plan import (
     CallFault,
     Early,
@@ -25,8 +24,9 @@ from worker.local.faults.plan import (
     Slow,
     Truncated,
 )
-from worker.local.identity import Caller
-from worker.local.jobs import NewJob
+from worker.local.protocol.identity import Caller
+from worker.local.state.clock import Clock
+from worker.local.state.jobs import NewJob
 
 S = TypeVar("S", bound=Selection)
 

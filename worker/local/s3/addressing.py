@@ -7,8 +7,8 @@ from urllib.parse import unquote
 import msgspec
 from aiohttp import hdrs, web
 
-from worker.local.objects import LONGEST_KEY_BYTES
 from worker.local.s3.refusals import S3Error
+from worker.local.storage.objects import LONGEST_KEY_BYTES
 
 # Requests for these parts of a bucket or an object are other operations than the one without them.
 _SUBRESOURCES = frozenset(

@@ -8,8 +8,8 @@ from email.utils import parsedate_to_datetime
 
 from aiohttp import hdrs
 
-from worker.local.objects import StoredObject
 from worker.local.s3.refusals import S3Error
+from worker.local.storage.objects import StoredObject
 
 
 def is_known_to_caller(headers: Mapping[str, str], found: StoredObject) -> bool:

@@ -13,9 +13,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from worker.local import xml
-from worker.local.identity import Caller
-from worker.local.objects import Bucket, StoredObject
+from worker.local.protocol import xml
+from worker.local.protocol.identity import Caller
 from worker.local.s3.refusals import invalid_argument
 from worker.local.s3.tokens import position_of, token_of
 from worker.local.s3.walking import (
@@ -29,6 +28,7 @@ from worker.local.s3.walking import (
     first_page,
     walk,
 )
+from worker.local.storage.objects import Bucket, StoredObject
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _LARGEST_PAGE = 1000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from worker.local import xml
-from worker.local.identity import Caller
+from worker.local.protocol import xml
+from worker.local.protocol.identity import Caller
 from worker.local.s3.listing import NAMESPACE, owner_of, whole_number
 from worker.local.s3.refusals import invalid_argument
 from worker.local.s3.tokens import position_of, token_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiohttp import hdrs, web
 
-from worker.local.identity import Caller
-from worker.local.refusals import ServiceError
+from worker.local.protocol.identity import Caller
+from worker.local.protocol.refusals import ServiceError
 from worker.local.s3.addressing import operation_of
 from worker.local.s3.refusals import S3Error, refusal
 from worker.local.s3.service import S3

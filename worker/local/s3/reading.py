@@ -12,10 +12,10 @@ from email.utils import formatdate
 
 from aiohttp import hdrs, web
 
-from worker.local.objects import STANDARD, Bucket, StoredObject
 from worker.local.s3.conditions import is_known_to_caller, is_range_wanted
 from worker.local.s3.ranges import Part, wanted_part
 from worker.local.s3.refusals import S3Error, invalid_argument
+from worker.local.storage.objects import STANDARD, Bucket, StoredObject
 
 # What a signed request may say in place of the object's own headers.
 _OVERRIDES = {

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from worker.local import xml
-from worker.local.refusals import ServiceError
+from worker.local.protocol import xml
+from worker.local.protocol.refusals import ServiceError
 
 
 class S3Error(ServiceError):

@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping
 import anyio.to_thread
 from aiohttp import hdrs, web
 
-from worker.local import xml
-from worker.local.buckets import Buckets
-from worker.local.identity import Caller
-from worker.local.objects import Bucket
+from worker.local.protocol import xml
+from worker.local.protocol.identity import Caller
 from worker.local.s3.addressing import Address, address_of, operation_of
 from worker.local.s3.listing import NAMESPACE, objects_document, versions_document
 from worker.local.s3.overview import buckets_document
 from worker.local.s3.reading import get_object, head_object
 from worker.local.s3.refusals import S3Error
+from worker.local.storage.buckets import Buckets
+from worker.local.storage.objects import Bucket
 
 _REGION_HEADER = "x-amz-bucket-region"
 _REGION_WITHOUT_NAME = "us-east-1"  # a bucket of this region has an empty LocationConstraint

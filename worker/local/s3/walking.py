@@ -10,7 +10,7 @@ from itertools import islice
 
 import msgspec
 
-from worker.local.objects import StoredObject
+from worker.local.storage.objects import StoredObject
 
 _LAST_CHARACTER = "\U0010ffff"
 _FIRST_SURROGATE, _BEHIND_SURROGATES = 0xD800, 0xE000  # UTF-8 has no surrogates, so no key has

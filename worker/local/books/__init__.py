@@ -1,0 +1,1 @@
+"""What was paid for, and which calls were answered how."""

@@ -1,0 +1,88 @@
+"""GetContentModeration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio.to_thread
+
+from worker.local.analysts.analysis import Analysis
+from worker.local.cache import Cache
+from worker.local.faults.faults import Faults
+from worker.local.moderation.page_tokens import PageTokens, expired_token
+from worker.local.moderation.runner import Runner
+from worker.local.moderation.views import Reading, View, progress_of, view_of
+from worker.local.protocol.identity import Caller
+from worker.local.protocol.refusals import ServiceError, documented
+from worker.local.state import jobs
+from worker.local.state.database import Database
+from worker.local.state.jobs import Job
+
+_LARGEST_PAGE = 1000
+_RESULTS_MS = 7 * 86_400_000  # that a finished job can be asked for
+_CACHE_BYTES = 64 * 2**20
+
+
+class Reads:
+    """Reads jobs page by page; the views of those read last are kept."""
+
+    def __init__(self, database: Database, runner: Runner, tokens: PageTokens, faults: Faults) -> None:
+        self._database = database
+        self._clock = database.clock
+        self._runner = runner
+        self._tokens = tokens
+        self._faults = faults
+        self._views: Cache[Reading, View] = Cache(_CACHE_BYTES)
+
+    async def get(self, caller: Caller, request: dict[str, Any]) -> bytes:
+        """Answer a request that has been checked against its shape."""
+        reading = Reading(
+            request["JobId"], request.get("SortBy") or "TIMESTAMP", request.get("AggregateBy") or "TIMESTAMPS"
+        )
+        if (view := self._views.get(reading)) is None:
+            job = self._job(caller, reading.job_id)
+            if job.ended_at_ms is None:
+                if request.get("NextToken"):
+                    raise documented("InvalidPaginationTokenException")
+                return progress_of(job, reading)
+            view = await self._view(job, reading)
+        self._require_readable(caller, view.job)
+        return self._page(view, reading, request)
+
+    def _page(self, view: View, reading: Reading, request: dict[str, Any]) -> bytes:
+        scope = f"{reading.job_id}/{reading.sort_by}/{reading.aggregate_by}"
+        token = request.get("NextToken")
+        size = min(_LARGEST_PAGE, request.get("MaxResults") or _LARGEST_PAGE)
+        first = 0 if not token else self._tokens.offset(scope, token, self._clock.now_ms())
+        if first and self._faults.expires_token(view.job, first // size + 1):
+            raise expired_token()
+        end = min(view.count, first + size)
+        following = None if end == view.count else self._tokens.issue(scope, end, self._clock.now_ms())
+        return view.page(first, end, following)
+
+    def _job(self, caller: Caller, job_id: str) -> Job:
+        if (job := jobs.find(self._database.reader, job_id)) is None:
+            raise _unknown_job()
+        self._require_readable(caller, job)
+        return job
+
+    def _require_readable(self, caller: Caller, job: Job) -> None:
+        """Other accounts' jobs are as unknown as those whose results have expired."""
+        has_expired = job.ended_at_ms is not None and job.ended_at_ms + _RESULTS_MS < self._clock.now_ms()
+        if has_expired or (job.account, job.region) != (caller.account, caller.region):
+            raise _unknown_job()
+
+    async def _view(self, job: Job, reading: Reading) -> View:
+        analysis = await self._analysis(job)
+        view = await anyio.to_thread.run_sync(view_of, job, analysis, reading)
+        self._views.put(reading, view, view.size_bytes)
+        return view
+
+    async def _analysis(self, job: Job) -> Analysis:
+        if job.status == jobs.FAILED:
+            return Analysis(failure=job.status_message, metadata=None, labels=[])
+        return await self._runner.analysis(job)
+
+
+def _unknown_job() -> ServiceError:
+    return ServiceError("ResourceNotFoundException", "Could not find JobId")

@@ -1,0 +1,1 @@
+"""SQS's standard queues: their messages, attributes, redrive and long polls."""
