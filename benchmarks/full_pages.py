@@ -107,7 +107,7 @@ async def main() -> None:
     service.SyntheticAnalyst = partial(FullPages, pages=int(pages))  # the service makes one of its seed
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_cancel_on_sigterm, tasks.cancel_scope)
-        await service.serve(load(Path(config)).settings, announce=lambda _: None, settle=lambda _: None)
+        await service.serve(load(Path(config)).settings, announce=lambda _: None, settle=lambda *_: None)
 
 
 async def _cancel_on_sigterm(everything: anyio.CancelScope) -> None:

@@ -26,14 +26,15 @@ from worker.local.accounts import access_key_of, account_of, local_lane
 ROOT = Path(__file__).parents[2]
 REGION = "us-east-1"
 PROGRAM = """
-import json, sys, anyio
+import json, signal, sys, anyio
 from worker.config import Settings
 from worker.errors import UsageError
 from worker.local.service import serve
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
 settings = Settings(**json.loads(sys.argv[1]))
 try:
-    anyio.run(lambda: serve(settings, announce=lambda url: print(url, flush=True), settle=print))
+    anyio.run(lambda: serve(settings, announce=lambda url: print(url, flush=True), settle=lambda *_: None))
 except UsageError as error:
     sys.exit(f"usage: {error}")
 """

@@ -65,6 +65,23 @@ def test_it(moderation_service):
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
+def test_mistakes_are_told_in_words(tmp_path: Path) -> None:
+    """A plan or a folder that cannot be is a ValueError that says why; a proxy in the environment changes nothing."""
+    test = """
+import pytest
+
+def test_it(moderation_service, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with pytest.raises(ValueError, match="eror"), moderation_service.faults(calls=[{"fault": "eror"}]):
+        pass
+    with pytest.raises(ValueError, match="missing"):
+        moderation_service.publish("missing")
+    assert moderation_service.client("sts").get_caller_identity()["Account"] == "123456789012"
+"""
+    done = run_in(tmp_path, test_it=test)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
 def test_the_plan_of_the_page_is_one(tmp_path: Path) -> None:
     """The fault plan that the page shows is accepted whole."""
     [text] = blocks("toml")

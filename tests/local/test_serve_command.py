@@ -88,11 +88,20 @@ def test_it_serves_without_a_config_file_and_settles_at_its_end(serve: Serve) ->
     code, out, _ = served.ended(signal.SIGTERM)
 
     assert code == 0
-    assert ["paid", "1"] in rows(out)
-    assert ["StartContentModeration", "ok", "2"] in rows(out)
-    assert "starts repeated under their token, for nothing    1" in out
+    assert ["paid", "1", "1"] in rows(out)
+    assert ["StartContentModeration", "ok", "2", "2"] in rows(out)
+    assert [*["starts", "repeated", "under", "their", "token,", "for", "nothing"], "1", "1"] in rows(out)
     [quota] = [row for row in rows(out) if "StartContentModeration" in row and "second" in row]
     assert quota[:6] == ["123456789012", "us-east-1", "StartContentModeration", "5", "a", "second"]
+
+
+def test_a_run_is_told_from_the_runs_before(serve: Serve) -> None:
+    """A second run on the same folder counts what it did by itself, and beside it what was done in all."""
+    for _ in range(2):
+        served = serve()
+        client(served.url(), "sts").get_caller_identity()
+        _, out, _ = served.ended(signal.SIGTERM)
+    assert ["GetCallerIdentity", "ok", "1", "2"] in rows(out)
 
 
 @pytest.mark.parametrize(

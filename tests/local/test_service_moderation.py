@@ -344,6 +344,25 @@ def test_call_rates_are_limited(service: Service, keys: list[str]) -> None:
     assert unknown["Error"]["Code"] == "ResourceNotFoundException"
 
 
+def test_quotas_are_those_of_the_region(new_service: Any) -> None:
+    """Without a lane or settings, Rekognition's larger regions grant 20 Gets a second and the others 5."""
+    service = new_service(quota_burst=1).start()
+    for region in ("us-west-2", "us-east-2", "eu-central-1"):
+        outcome(lambda region=region: service.client("rekognition", "nobody", region).get_content_moderation(JobId="x"))
+    granted = {use["region"]: use["granted"] for use in service.get_json("/_ledger?summary=1")["quotas"]}
+    assert granted == {"us-west-2": 20, "us-east-2": 5, "eu-central-1": 5}
+
+
+def test_the_use_of_a_quota_is_a_share_of_it(new_service: Any) -> None:
+    """Hammering uses nearly all of a quota and no more."""
+    service = new_service(quota_burst=2, quotas={"get_per_second": 50}).start()
+    rekognition = service.client("rekognition")
+    for _ in range(60):
+        outcome(lambda: rekognition.get_content_moderation(JobId="x"))
+    [use] = service.get_json("/_ledger?summary=1")["quotas"]
+    assert 0.8 <= use["used"] <= 1
+
+
 def test_running_jobs_are_limited(new_service: Any) -> None:
     """One job more than the account may run is LimitExceededException with AWS's words; a replay needs no slot."""
     service = new_service(speed=1).start()

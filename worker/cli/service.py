@@ -30,8 +30,8 @@ async def serve(
     given = {name: value for name, value in (("speed", speed), ("faults", faults)) if value is not None}
     settings = settings.model_copy(update={"local": settings.local.model_copy(update=given)})
 
-    def settle(summary: Mapping[str, Any]) -> None:
-        out.print(ledger(summary))
+    def settle(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        out.print(ledger(before, after))
 
     await until_signal(lambda _: serve_locally(settings, announce=out.print, settle=settle))
     return AS_ASKED

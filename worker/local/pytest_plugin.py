@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,15 @@ _ANNOUNCEMENT = "local-service.json"
 _START_SECONDS = 30.0
 _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.02
+_ANSWER_SECONDS = 60.0
+_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy does not reach this machine
+_PATHS = {"faults"}  # settings that name a file
+_DEFAULTS = {
+    "job_seconds": 0,
+    "job_seconds_per_video_second": 0,
+    "quota_burst": 1000,
+    "quotas": {"start_per_second": 1000, "get_per_second": 1000, "concurrent_jobs": 1000},
+}
 _ACCESS_KEY_ID = "LOCAL123456789012"  # of the account 123456789012
 
 
@@ -42,17 +52,20 @@ class ModerationService:
             "AWS_SECRET_ACCESS_KEY": "any",
             "AWS_DEFAULT_REGION": self.region,
             "AWS_REGION": self.region,
+            "NO_PROXY": "127.0.0.1",
         }
 
     def client(self, service: str, **options: Any) -> Any:
         """A boto3 client of `rekognition`, `sqs`, `s3` or `sts`; `options` are those of `boto3.client`."""
         import boto3  # noqa: PLC0415 (a test without the fixture need not load it)
+        from botocore.config import Config  # noqa: PLC0415 (the same)
 
         mine = {
             "endpoint_url": self.url,
             "region_name": self.region,
             "aws_access_key_id": _ACCESS_KEY_ID,
             "aws_secret_access_key": "any",
+            "config": Config(proxies={}),
         }
         return boto3.client(service, **{**mine, **options})
 
@@ -66,14 +79,19 @@ class ModerationService:
             "RoleArn": f"arn:aws:iam::{account}:role/{name}",
         }
 
-    def publish(self, folder: Path) -> str:
-        """Serve a folder of files as a bucket; gives the bucket's name."""
-        answer = self._ask("PUT", "/_folders", {"path": str(folder.resolve())})
+    def publish(self, folder: str | Path) -> str:
+        """Serve a folder of files as a bucket; gives the bucket's name. ValueError: there is no such folder."""
+        answer = self._ask("PUT", "/_folders", {"path": str(Path(folder).resolve())})
         return str(answer["bucket"])
 
     @contextmanager
     def faults(self, **plan: Any) -> Iterator[None]:
-        """Put a fault plan in force (its tables as keywords: `calls=[…], notices=[…]`) until the block ends."""
+        """Put a fault plan in force (its tables as keywords: `calls=[…], notices=[…]`) until the block ends.
+
+        Raises:
+            ValueError: the plan says what is no fault.
+
+        """
         self._ask("PUT", "/_faults", plan)
         try:
             yield
@@ -88,19 +106,20 @@ class ModerationService:
     def _ask(self, method: str, path: str, document: object = None) -> Any:
         body = None if document is None else json.dumps(document).encode()
         request = urllib.request.Request(self.url + path, data=body, method=method)  # noqa: S310 (on loopback)
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 (the same)
-            return json.load(answer)
+        try:
+            with _DIRECTLY.open(request, timeout=_ANSWER_SECONDS) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise ValueError(json.load(error)["Message"]) from None
 
 
 @pytest.fixture(scope="session")
 def moderation_service_settings() -> dict[str, Any]:
-    """Settings of `[local]`, for a project to override: jobs end at once, and quotas are out of the way."""
-    return {
-        "job_seconds": 0,
-        "job_seconds_per_video_second": 0,
-        "quota_burst": 1000,
-        "quotas": {"start_per_second": 1000, "get_per_second": 1000, "concurrent_jobs": 1000},
-    }
+    """For a project to override: settings of `[local]` in place of jobs that end at once and quotas out of the way.
+
+    Paths in them are relative to the folder that pytest was started in.
+    """
+    return {}
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +132,7 @@ def moderation_service(
         process = subprocess.Popen(
             [sys.executable, "-m", "worker", "serve"],
             cwd=folder,
-            env=_environment(folder, moderation_service_settings),
+            env=_environment(folder, {**_DEFAULTS, **moderation_service_settings}),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -135,7 +154,10 @@ def _variables(prefix: str, settings: Mapping[str, Any]) -> dict[str, str]:
     variables: dict[str, str] = {}
     for key, value in settings.items():
         name = f"{prefix}__{key.upper()}"
-        variables |= _variables(name, value) if isinstance(value, Mapping) else {name: str(value)}
+        if isinstance(value, Mapping):
+            variables |= _variables(name, value)
+        else:
+            variables[name] = str(Path(value).absolute() if key in _PATHS else value)
     return variables
 
 

@@ -60,6 +60,8 @@ from worker.local.storage.remote import RemoteClients, RemoteObjects
 
 log = structlog.get_logger()
 
+Settle = Callable[[dict[str, Any], dict[str, Any]], None]
+
 _SHUTDOWN_SECONDS = 1.0
 _HOUSEKEEPING_SECONDS = 3600.0
 _PREDECESSOR_SECONDS = 5.0  # that a service which is told to stop may still take
@@ -67,10 +69,10 @@ _POLL_SECONDS = 0.05
 _PAUSE_SECONDS = 1.0  # after a failed write
 
 
-async def serve(
-    settings: Settings, *, announce: Callable[[str], None], settle: Callable[[dict[str, Any]], None]
-) -> None:
-    """Run the service until cancelled; `announce` is given its URL once it listens, `settle` its ledger at the end.
+async def serve(settings: Settings, *, announce: Callable[[str], None], settle: Settle) -> None:
+    """Run the service until cancelled.
+
+    `announce` is given its URL once it listens; `settle` what its ledger summed up to at its start and at its end.
 
     Raises:
         UsageError: the address is in use, the data folder is served already, or the analyst's packages are missing.
@@ -188,14 +190,13 @@ async def _database(path: Path, speed: float) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def _served(
-    parts: _Parts, listening: socket.socket, settle: Callable[[dict[str, Any]], None]
-) -> AsyncIterator[None]:
+async def _served(parts: _Parts, listening: socket.socket, settle: Settle) -> AsyncIterator[None]:
     """Answer requests; at the end those under way are answered, long polls with what there is."""
     runner = web.AppRunner(
         parts.application, access_log=None, auto_decompress=False, shutdown_timeout=_SHUTDOWN_SECONDS
     )
     await runner.setup()
+    before = await parts.ledger.summary()
     try:
         await web.SockSite(runner, listening).start()
         yield
@@ -203,7 +204,7 @@ async def _served(
         with anyio.CancelScope(shield=True):
             parts.queues.close()
             await runner.cleanup()
-            settle(await parts.ledger.summary())
+            settle(before, await parts.ledger.summary())
 
 
 async def _page_secret(database: Database) -> bytes:

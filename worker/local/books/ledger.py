@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,16 +24,8 @@ _JOBS_AT_ONCE = 500
 _SLOTS = ("account", "region", "running", "most_running")
 
 
-class _Tally:
-    """Calls of one kind and outcome that are not written yet."""
-
-    __slots__ = ("executed", "first_at_ms", "last_at_ms", "times")
-
-    def __init__(self, now_ms: int) -> None:
-        self.times = 0
-        self.executed = 0
-        self.first_at_ms = now_ms
-        self.last_at_ms = now_ms
+Counted = Counter[tuple[Caller, str, str, bool]]
+"""(caller, operation, outcome, whether it was carried out) -> calls."""
 
 
 class Ledger:
@@ -41,17 +34,11 @@ class Ledger:
     def __init__(self, database: Database, quotas: Quotas) -> None:
         self._database = database
         self._quotas = quotas
-        self._unwritten: dict[tuple[Caller, str, str], _Tally] = {}
+        self._unwritten: Counted = Counter()
 
     def count(self, caller: Caller, operation: str, outcome: str, *, is_executed: bool) -> None:
         """Count an answered call: `outcome` is "ok", the error code, or how the answer was spoiled."""
-        now_ms = self._database.clock.now_ms()
-        key = (caller, operation, outcome)
-        if (tally := self._unwritten.get(key)) is None:
-            tally = self._unwritten[key] = _Tally(now_ms)
-        tally.times += 1
-        tally.executed += is_executed
-        tally.last_at_ms = now_ms
+        self._unwritten[caller, operation, outcome, is_executed] += 1
 
     async def run(self) -> None:
         """Write the counted calls until cancelled."""
@@ -62,12 +49,11 @@ class Ledger:
 
     async def flush(self) -> None:
         """Write the calls counted so far; those of a write that fails are counted again at the next."""
-        counted, self._unwritten = self._unwritten, {}
+        counted, self._unwritten = self._unwritten, Counter()
         try:
             await self._database.write(lambda connection: _add_calls(connection, counted))
         except sqlite3.Error:
-            for key, tally in counted.items():
-                self._put_back(key, tally)
+            self._unwritten.update(counted)
             raise
 
     async def summary(self) -> dict[str, Any]:
@@ -104,13 +90,6 @@ class Ledger:
             calls.setdefault(operation, {})[outcome] = times
         return calls
 
-    def _put_back(self, key: tuple[Caller, str, str], tally: _Tally) -> None:
-        newer = self._unwritten.setdefault(key, tally)
-        if newer is not tally:
-            newer.times += tally.times
-            newer.executed += tally.executed
-            newer.first_at_ms = tally.first_at_ms
-
 
 def _entry(job: Job) -> dict[str, Any]:
     return {
@@ -128,25 +107,14 @@ def _entry(job: Job) -> dict[str, Any]:
     }
 
 
-def _add_calls(connection: sqlite3.Connection, counted: dict[tuple[Caller, str, str], _Tally]) -> None:
+def _add_calls(connection: sqlite3.Connection, counted: Counted) -> None:
     connection.executemany(
         """
-        INSERT INTO call (account, region, operation, outcome, times, executed, first_at_ms, last_at_ms)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-        ON CONFLICT DO UPDATE SET times = times + excluded.times, executed = executed + excluded.executed,
-                                  last_at_ms = excluded.last_at_ms
+        INSERT INTO call (account, region, operation, outcome, times, executed) VALUES (?, ?, ?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET times = times + excluded.times, executed = executed + excluded.executed
         """,
         [
-            (
-                caller.account,
-                caller.region,
-                operation,
-                outcome,
-                tally.times,
-                tally.executed,
-                tally.first_at_ms,
-                tally.last_at_ms,
-            )
-            for (caller, operation, outcome), tally in counted.items()
+            (caller.account, caller.region, operation, outcome, times, times if is_executed else 0)
+            for (caller, operation, outcome, is_executed), times in counted.items()
         ],
     )

@@ -70,7 +70,7 @@ CREATE TABLE slots (
     running        INTEGER NOT NULL,
     most_running   INTEGER NOT NULL,
     busy_ms        INTEGER NOT NULL DEFAULT 0,  -- of all jobs together, up to the last change
-    first_at_ms    INTEGER NOT NULL,
+    active_ms      INTEGER NOT NULL DEFAULT 0,  -- while any ran, up to the last change
     changed_at_ms  INTEGER NOT NULL,
     PRIMARY KEY (account, region)
 ) WITHOUT ROWID;
@@ -92,8 +92,6 @@ CREATE TABLE call (
     outcome      TEXT NOT NULL,
     times        INTEGER NOT NULL,
     executed     INTEGER NOT NULL,              -- of these; the others changed nothing
-    first_at_ms  INTEGER NOT NULL,
-    last_at_ms   INTEGER NOT NULL,
     PRIMARY KEY (operation, account, region, outcome)
 ) WITHOUT ROWID;
 

@@ -93,10 +93,10 @@ def insert(connection: sqlite3.Connection, job: NewJob) -> None:
     )
     connection.execute(
         """
-        INSERT INTO slots (account, region, running, most_running, first_at_ms, changed_at_ms)
-        VALUES (?1, ?2, 1, 1, ?3, ?3)
+        INSERT INTO slots (account, region, running, most_running, changed_at_ms) VALUES (?1, ?2, 1, 1, ?3)
         ON CONFLICT DO UPDATE SET running = running + 1, most_running = max(most_running, running + 1),
-                                  busy_ms = busy_ms + running * (?3 - changed_at_ms), changed_at_ms = ?3
+                                  busy_ms = busy_ms + running * (?3 - changed_at_ms),
+                                  active_ms = active_ms + (running > 0) * (?3 - changed_at_ms), changed_at_ms = ?3
         """,
         (job.account, job.region, job.started_at_ms),
     )
@@ -123,7 +123,8 @@ def finish(connection: sqlite3.Connection, job: Job, ending: Ending) -> bool:
         return False
     connection.execute(
         """
-        UPDATE slots SET running = running - 1, busy_ms = busy_ms + running * (?3 - changed_at_ms), changed_at_ms = ?3
+        UPDATE slots SET running = running - 1, busy_ms = busy_ms + running * (?3 - changed_at_ms),
+                         active_ms = active_ms + ?3 - changed_at_ms, changed_at_ms = ?3
          WHERE account = ?1 AND region = ?2
         """,
         (job.account, job.region, ending.ended_at_ms),
