@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 import urllib.error
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore import xform_name
 from botocore.exceptions import (
     ClientError,
     ConnectionClosedError,
@@ -23,7 +25,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.local.conftest import AT_ONCE, Service, archive_keys, finished, notice, pages, received, start, until
+from worker.errors import UsageError
 from worker.local.accounts import account_of
+from worker.local.faults.plan import plan_of_file
+from worker.local.front.sts import Sts
+from worker.local.protocol.documented_errors import SERVICES
+from worker.local.protocol.shapes import service_model
+from worker.local.s3 import addressing
 
 LOST = (ConnectionClosedError, EndpointConnectionError, HTTPClientError, KeyError)  # of the answer, or its JobId
 Put = Callable[..., dict[str, Any]]
@@ -101,6 +109,138 @@ def test_an_error_comes_as_documented(
     assert (told["Error"]["Code"], told["Error"]["Message"]) == (code, message)
     assert told["ResponseMetadata"]["HTTPStatusCode"] == status
     assert summary(faulty)["paid_jobs"] == before
+
+
+S3_ERRORS = [
+    ("AccessDenied", 403, "403"),
+    ("NoSuchKey", 404, "404"),
+    ("InvalidObjectState", 403, "403"),
+    ("RequestTimeTooSkewed", 403, "403"),
+    ("ExpiredToken", 400, "400"),
+    ("SlowDown", 503, "503"),
+    ("InternalError", 500, "500"),
+]
+
+
+@pytest.mark.parametrize(("code", "status", "of_head"), S3_ERRORS)
+def test_an_error_of_s3_comes_as_documented(
+    faulty: Service, keys: list[str], put: Put, code: str, status: int, of_head: str
+) -> None:
+    """S3's errors have their own status and message; of HeadObject, which has no body, boto3 tells the status."""
+    put(calls=[{"fault": "error", "code": code, "operations": ["HeadObject", "GetObject"]}])
+    s3 = faulty.client("s3")
+    for call, told in ((s3.get_object, code), (s3.head_object, of_head)):
+        with pytest.raises(ClientError) as error:
+            call(Bucket="synthetic-archive", Key=keys[0])
+        answer = error.value.response
+        assert (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]) == (told, status)
+        assert answer["Error"]["Message"]
+
+
+def test_an_error_of_sqs_comes_as_documented(faulty: Service, put: Put) -> None:
+    """SQS's errors have their own status, and the older code that clients go by."""
+    sqs, queue_url = faulty.client("sqs"), faulty.lane().queue_url
+
+    def struck(code: str) -> ClientError:
+        put(calls=[{"fault": "error", "code": code, "operations": ["ReceiveMessage"]}])
+        with pytest.raises(ClientError) as error:
+            sqs.receive_message(QueueUrl=queue_url)
+        return error.value
+
+    full = struck("OverLimit")
+    assert isinstance(full, sqs.exceptions.OverLimit)
+    assert full.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+    gone = struck("QueueDoesNotExist")
+    assert isinstance(gone, sqs.exceptions.QueueDoesNotExist)
+    assert gone.response["Error"]["Code"] == "AWS.SimpleQueueService.NonExistentQueue"
+    assert gone.response["Error"]["Message"] == "The specified queue does not exist or you do not have access to it."
+
+
+@pytest.mark.parametrize(
+    ("service_name", "code", "action"),
+    [
+        ("rekognition", "AccessDeniedException", "rekognition:GetContentModeration"),
+        ("sqs", "AccessDeniedException", "sqs:ListQueues"),
+        ("s3", "AccessDenied", "s3:ListBuckets"),
+        ("sts", "AccessDenied", "sts:GetCallerIdentity"),
+    ],
+)
+def test_a_denial_names_the_action(faulty: Service, put: Put, service_name: str, code: str, action: str) -> None:
+    """A denied caller hears who may not do what, by the name that the action has in policies."""
+    put(calls=[{"fault": "error", "code": code}])
+    client = faulty.client(service_name)
+    with pytest.raises(ClientError) as error:
+        getattr(client, xform_name(action.partition(":")[2]))(
+            **({"JobId": "x"} if service_name == "rekognition" else {})
+        )
+    user = f"arn:aws:iam::{account_of('main')}:user/modworker"
+    assert error.value.response["Error"]["Message"] == f"User: {user} is not authorized to perform: {action}"
+
+
+@pytest.mark.parametrize(("service_name", "status"), [("s3", 400), ("sts", 403)])
+def test_a_code_of_two_services_is_answered_as_each_documents_it(
+    faulty: Service, put: Put, service_name: str, status: int
+) -> None:
+    """The service that is called tells the status of a code that another one has as well."""
+    put(calls=[{"fault": "error", "code": "ExpiredToken"}])
+    client = faulty.client(service_name)
+    with pytest.raises(ClientError, match="ExpiredToken") as error:
+        client.list_buckets() if service_name == "s3" else client.get_caller_identity()
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
+
+
+def test_a_mismatch_names_the_token(faulty: Service, keys: list[str], put: Put) -> None:
+    """The message of an injected mismatch names the request's token, where it has one."""
+    put(calls=[{"fault": "error", "code": "IdempotentParameterMismatchException"}])
+    rekognition = faulty.client("rekognition")
+    for more, named in (({"ClientRequestToken": "mine"}, ": mine"), ({}, "")):
+        with pytest.raises(rekognition.exceptions.IdempotentParameterMismatchException) as error:
+            start(rekognition, keys[0], **more)
+        message = error.value.response["Error"]["Message"]
+        assert message == f"The ClientRequestToken{named} you have supplied is already in use."
+
+
+def test_the_throttle_of_status_500_has_its_own_message(faulty: Service, put: Put) -> None:
+    """ThrottlingException with status 500 says Service Unavailable."""
+    put(calls=[{"fault": "error", "code": "ThrottlingException", "status": 500}])
+    with pytest.raises(ClientError) as error:
+        faulty.client("rekognition").get_content_moderation(JobId="x")
+    assert error.value.response["Error"]["Message"] == "Service Unavailable"
+
+
+def test_a_plan_may_strike_every_operation_there_is(faulty: Service) -> None:
+    """The operations that a plan may name are those that the service serves."""
+
+    def is_served(target: str) -> bool:
+        headers = {"X-Amz-Target": target}
+        request = urllib.request.Request(faulty.url, data=b"{}", method="POST", headers=headers)
+        with pytest.raises(urllib.error.HTTPError) as error:
+            urllib.request.urlopen(request, timeout=10)
+        return json.load(error.value)["Code"] != "UnknownOperationException"
+
+    targets = {"rekognition": "RekognitionService", "sqs": "AmazonSQS"}
+    served = {
+        name: {each for each in service_model(name).operation_names if is_served(f"{target}.{each}")}
+        for name, target in targets.items()
+    }
+    served |= {"s3": set(addressing._OPERATIONS.values()), "sts": {Sts().operation_of(None)}}
+    assert {service.prefix: set(service.operations) for service in SERVICES} == served
+
+
+def test_a_code_of_ones_own_is_answered_as_it_is(faulty: Service, put: Put) -> None:
+    """A code that is documented nowhere is answered with the plan's status."""
+    put(calls=[{"fault": "error", "code": "Whatever", "status": 418, "operations": ["GetCallerIdentity"]}])
+    with pytest.raises(ClientError, match="Whatever") as error:
+        faulty.client("sts").get_caller_identity()
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 418
+
+
+def test_a_body_that_is_too_large_is_refused_in_the_protocol(faulty: Service) -> None:
+    """More than 4 MiB is RequestEntityTooLargeException with status 413."""
+    with pytest.raises(ClientError) as error:
+        faulty.client("sqs").send_message(QueueUrl=faulty.lane().queue_url, MessageBody="x" * (4 * 2**20 + 1))
+    assert error.value.response["Error"]["Code"] == "RequestEntityTooLargeException"
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 413
 
 
 def test_an_error_may_be_given_in_full(faulty: Service, put: Put) -> None:
@@ -240,6 +380,37 @@ def test_notices_are_lost_doubled_and_foreign(faulty: Service, keys: list[str], 
     )
 
 
+def test_faults_of_one_kind_add_up(faulty: Service, keys: list[str], put: Put) -> None:
+    """Copies of several faults add up, each foreign notice is one more, and all that strikes is counted."""
+    put(notices=[{"fault": "doubled"}, {"fault": "doubled", "copies": 3}, {"fault": "foreign"}, {"fault": "foreign"}])
+    job_id, bodies = bodies_of(faulty, keys[3])
+    told = [json.loads(json.loads(body)["Message"])["JobId"] for body in bodies]
+    assert (told.count(job_id), len(told)) == (5, 7)
+    assert faulty.get_json("/_faults")["strikes"] == {f"notices[{place}]": 1 for place in range(4)}
+
+
+def test_a_lost_notice_meets_no_other_fault(faulty: Service, keys: list[str], put: Put) -> None:
+    """What is lost is neither doubled nor late, and not counted as either; a foreign notice comes all the same."""
+    put(notices=[{"fault": "doubled"}, {"fault": "late", "seconds": 60}, {"fault": "lost"}, {"fault": "foreign"}])
+    job_id, [body] = bodies_of(faulty, keys[3])
+    assert json.loads(json.loads(body)["Message"])["JobId"] != job_id
+    strikes = faulty.get_json("/_faults")["strikes"]
+    assert {name: times for name, times in strikes.items() if times} == {"notices[2]": 1, "notices[3]": 1}
+
+
+def test_a_notice_is_in_an_envelope_of_sns(faulty: Service, keys: list[str]) -> None:
+    """The envelope has all members that clients parse; its signature is plainly none."""
+    _, [body] = bodies_of(faulty, keys[3])
+    envelope = json.loads(body)
+    assert envelope.keys() == {
+        *("Type", "MessageId", "TopicArn", "Message", "Timestamp"),
+        *("SignatureVersion", "Signature", "SigningCertURL", "UnsubscribeURL"),
+    }
+    assert envelope["SignatureVersion"] == "1"
+    assert base64.b64decode(envelope["Signature"]) == b"not signed"
+    assert ".invalid/" in envelope["SigningCertURL"]
+
+
 def test_notices_are_unreadable(faulty: Service, keys: list[str], put: Put) -> None:
     """An unreadable notice arrives in its envelope, cut in the middle."""
     put(notices=[{"fault": "unreadable"}])
@@ -249,12 +420,51 @@ def test_notices_are_unreadable(faulty: Service, keys: list[str], put: Put) -> N
 
 
 def test_notices_are_late(faulty: Service, keys: list[str], put: Put) -> None:
-    """A late notice is not to be had before its time."""
-    put(notices=[{"fault": "late", "seconds": 2}])
-    began = time.monotonic()
-    assert bodies_of(faulty, keys[5])[1] == []
-    until(lambda: heard(faulty, "failures", seconds=0))
-    assert time.monotonic() - began > 1
+    """A late notice is in no queue before its time, and is sent then; the delays of several faults add up."""
+    put(notices=[{"fault": "late", "seconds": 0.5}, {"fault": "late", "seconds": 0.5}])
+    sqs, queue_url = faulty.client("sqs", "failures"), faulty.lane("failures").queue_url
+    rekognition = faulty.client("rekognition", "failures")
+    began_ms = time.time() * 1000
+    finished(rekognition, start(rekognition, keys[5], NotificationChannel=faulty.channel("failures")))
+    waiting = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])["Attributes"]
+    assert waiting["ApproximateNumberOfMessagesDelayed"] == waiting["ApproximateNumberOfMessages"] == "0"
+    [message] = received(sqs, queue_url, AttributeNames=["SentTimestamp"])
+    assert int(message["Attributes"]["SentTimestamp"]) - began_ms > 950
+    sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
+
+
+def test_late_notices_outlive_a_purge_and_the_process(new_service: Callable[..., Service]) -> None:
+    """A late notice is not in the queue that is purged, and comes though the service is killed meanwhile."""
+    service = new_service(**AT_ONCE).start()
+    put_plan(service, {"notices": [{"fault": "late", "seconds": 2}]})
+    [key, *_] = archive_keys(service)
+    rekognition = service.client("rekognition", "failures")
+    finished(rekognition, job_id := start(rekognition, key, NotificationChannel=service.channel("failures")))
+    service.client("sqs", "failures").purge_queue(QueueUrl=service.lane("failures").queue_url)
+    service.kill()
+    service.start()
+    [message] = received(service.client("sqs", "failures"), service.lane("failures").queue_url)
+    assert notice(message)["JobId"] == job_id
+
+
+def test_a_truncated_object_is_half_of_it(faulty: Service, keys: list[str], put: Put) -> None:
+    """Of an object's bytes, too, half arrive."""
+    put(calls=[{"fault": "truncated", "operations": ["GetObject"]}])
+    answer = faulty.client("s3").get_object(Bucket="synthetic-archive", Key=keys[0], Range="bytes=0-3999999")
+    arrived: list[bytes] = []
+    with pytest.raises(ResponseStreamingError):
+        arrived.extend(answer["Body"].iter_chunks(1000))
+    assert sum(map(len, arrived)) == 2_000_000
+
+
+def test_an_injected_limit_is_the_accounts(faulty: Service, keys: list[str], put: Put) -> None:
+    """LimitExceededException names the quota of the account that calls."""
+    put(calls=[{"fault": "error", "code": "LimitExceededException", "operations": ["StartContentModeration"]}])
+    rekognition = faulty.client("rekognition", "small")
+    user = f"arn:aws:iam::{account_of('small')}:user/modworker"
+    with pytest.raises(rekognition.exceptions.LimitExceededException) as error:
+        start(rekognition, keys[0])
+    assert error.value.response["Error"]["Message"] == f"3 open Jobs for User {user} Maximum limit: 3"
 
 
 def test_notices_overtake_the_answer_to_their_start(faulty: Service, keys: list[str], put: Put) -> None:
@@ -264,6 +474,17 @@ def test_notices_overtake_the_answer_to_their_start(faulty: Service, keys: list[
     job_id = start(rekognition, keys[6], NotificationChannel=faulty.channel("failures"))
     [message] = received(faulty.client("sqs", "failures"), faulty.lane("failures").queue_url, WaitTimeSeconds=0)
     assert notice(message)["JobId"] == job_id
+
+
+def test_an_early_notice_is_not_late(faulty: Service, keys: list[str], put: Put) -> None:
+    """`late` is not tried on a job that is struck by `early`; a job without a channel is no candidate of `early`."""
+    put(notices=[{"fault": "early", "seconds": 0}, {"fault": "late", "seconds": 3600}])
+    rekognition = faulty.client("rekognition", "failures")
+    finished(rekognition, start(rekognition, keys[7]))
+    assert not any(faulty.get_json("/_faults")["strikes"].values())
+    start(rekognition, keys[7], NotificationChannel=faulty.channel("failures"))
+    assert len(heard(faulty, "failures", seconds=0)) == 1
+    assert faulty.get_json("/_faults")["strikes"] == {"notices[0]": 1}
 
 
 @pytest.mark.parametrize("status", ["FAILED", "ERROR"])
@@ -348,6 +569,11 @@ def test_a_plan_is_read_from_a_file(tmp_path: Path, lanes: dict[str, Any]) -> No
         ({"notices": [{"fault": "lost", "copies": 2}]}, "copies"),
         ({"jobs": [{"status": "SUCCEEDED"}]}, "SUCCEEDED"),
         ({"tokens": [{"page": 1}]}, "page"),
+        ({"calls": [{"fault": "reset", "operations": ["StartContentModeraton"]}]}, "StartContentModeraton"),
+        ({"calls": [{"fault": "error", "code": "ThrotlingException"}]}, "ThrotlingException"),
+        ({"jobs": [{"from_seconds": 5, "until_seconds": 5}]}, "until_seconds is 5"),
+        ({"tenants": [{"share": 0.5, "skip": 1}]}, "skip"),
+        ({"tenants": [{"share": 0.5, "times": 1}]}, "times"),
         ([], "object"),
     ],
 )
@@ -359,6 +585,14 @@ def test_a_faulty_plan_is_refused(faulty: Service, put: Put, plan: Any, named: s
     assert error.value.code == 400
     assert named in json.load(error.value)["Message"]
     assert faulty.get_json("/_faults")["plan"]["seed"] == 9
+
+
+def test_a_faulty_file_is_refused_with_its_place(tmp_path: Path) -> None:
+    """A mistake in a plan's file is told with the file, the place and the value."""
+    path = tmp_path / "faults.toml"
+    path.write_text('[[calls]]\nfault = "reset"\n[[calls]]\nfault = "slow"\nseconds = 1\noperations = ["GetObjekt"]\n')
+    with pytest.raises(UsageError, match=r"faults\.toml: operations has 'GetObjekt'; .* at `\$\.calls\[1\]`"):
+        plan_of_file(path)
 
 
 def _selections() -> st.SearchStrategy[dict[str, Any]]:

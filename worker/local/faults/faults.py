@@ -1,157 +1,56 @@
-"""The plan in force: what it strikes, and how often it has struck."""
+"""The plan in force, as the parts of the service ask it."""
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from worker.local.faults.plan import (
-    CallFault,
-    Early,
-    JobFault,
-    JobSelection,
-    Malformed,
-    NoticeFault,
-    Plan,
-    Refused,
-    Reset,
-    Selection,
-    Slow,
-    Truncated,
-)
+from worker.local.faults.in_force import InForce, Spoiling
+from worker.local.faults.plan import Early, JobFault, NoticeFault, Plan
 from worker.local.protocol.identity import Caller
 from worker.local.state.clock import Clock
 from worker.local.state.jobs import NewJob
 
-S = TypeVar("S", bound=Selection)
-
 _NOTHING = Plan()
 
 
-class Spoiling(msgspec.Struct, frozen=True):
-    """What is to happen to a call: its answer is delayed, and replaced where there is a fault."""
-
-    delay_seconds: float = 0.0
-    fault: Refused | Reset | Truncated | Malformed | None = None
-
-    @property
-    def is_executed(self) -> bool:
-        """Whether the work is done all the same."""
-        return not isinstance(self.fault, Refused | Reset) or self.fault.executed
-
-
-_UNSPOILT = Spoiling()
-
-
 class Faults:
-    """Decides by the plan. What a job meets follows from the seed and the job, whatever the order of events."""
+    """Asks the plan in force. It is replaced as a whole, so that no question meets half of one and half of another."""
 
     def __init__(self, clock: Clock, plan: Plan = _NOTHING) -> None:
         self._clock = clock
-        self.put(plan)
+        self._in_force = InForce(clock, plan)
 
     def put(self, plan: Plan) -> None:
-        """Put another plan in force, from this moment on."""
-        self._plan = plan
-        self._began_at_seconds = self._clock.passed_seconds()
-        self._candidates: Counter[str] = Counter()
-        self._struck: Counter[str] = Counter()
-        self._expired: set[tuple[str, int]] = set()
+        """Put another plan in force, from this moment on, with nothing counted."""
+        self._in_force = InForce(self._clock, plan)
 
     def shown(self) -> dict[str, Any]:
         """The plan, and how often each of its faults has struck."""
-        return {"plan": msgspec.to_builtins(self._plan), "strikes": dict(self._struck)}
+        in_force = self._in_force
+        return {"plan": msgspec.to_builtins(in_force.plan), "strikes": in_force.strikes()}
 
     def of_call(self, caller: Caller, operation: str) -> Spoiling:
         """What happens to a call."""
-        if not self._plan.calls:
-            return _UNSPOILT
-        delay_seconds = 0.0
-        for name, fault in _named("calls", self._plan.calls):
-            if not (_concerns(fault, operation) and self._strikes_next(name, fault, caller)):
-                continue
-            if not isinstance(fault, Slow):
-                return Spoiling(delay_seconds, fault)
-            delay_seconds += fault.seconds
-        return Spoiling(delay_seconds)
+        return self._in_force.of_call(caller, operation)
 
     def of_notice(self, job: NewJob) -> list[NoticeFault]:
         """What happens to the notice of a job that has ended."""
-        return [
-            fault
-            for name, fault in _named("notices", self._plan.notices)
-            if not isinstance(fault, Early) and self._strikes_job(name, fault, job)
-        ]
+        return self._in_force.of_notice(job)
 
     def early(self, job: NewJob) -> Early | None:
         """Whether the notice of a job that is to be started overtakes the answer to its Start."""
-        early = ((name, fault) for name, fault in _named("notices", self._plan.notices) if isinstance(fault, Early))
-        return next((fault for name, fault in early if self._strikes_job(name, fault, job)), None)
+        return self._in_force.early(job)
 
     def of_job(self, job: NewJob) -> JobFault | None:
         """How a job ends in place of what its video would lead to."""
-        found = (fault for name, fault in _named("jobs", self._plan.jobs) if self._strikes_job(name, fault, job))
-        return next(found, None)
+        return self._in_force.of_job(job)
 
     def expires_token(self, job: NewJob, page: int) -> bool:
         """Whether the token that leads to the job's page of that number is to be taken for expired, this once."""
-        for name, fault in _named("tokens", self._plan.tokens):
-            if fault.page == page and (job.job_id, page) not in self._expired and self._strikes_job(name, fault, job):
-                self._expired.add((job.job_id, page))
-                return True
-        return False
+        return self._in_force.expires_token(job, page)
 
     def share_of_others(self, caller: Caller) -> float:
         """Which share of the account's quotas other tenants use just now."""
-        return min(1.0, sum(tenant.share for tenant in self._plan.tenants if self._is_in_force(tenant, caller)))
-
-    def _is_in_force(self, fault: Selection, caller: Caller) -> bool:
-        seconds = self._clock.passed_seconds() - self._began_at_seconds
-        return (
-            fault.from_seconds <= seconds
-            and (fault.until_seconds is None or seconds < fault.until_seconds)
-            and (not fault.accounts or caller.account in fault.accounts)
-            and (not fault.regions or caller.region in fault.regions)
-        )
-
-    def _strikes_next(self, name: str, fault: Selection, caller: Caller) -> bool:
-        """Whether the next candidate is struck: calls are told apart by their order alone."""
-        return self._is_in_force(fault, caller) and self._strikes(name, fault, str(self._candidates[name]))
-
-    def _strikes_job(self, name: str, fault: JobSelection, job: NewJob) -> bool:
-        owner = Caller(account=job.account, region=job.region)
-        return (
-            self._is_in_force(fault, owner)
-            and (not fault.keys or any(fnmatchcase(job.key, pattern) for pattern in fault.keys))
-            and self._strikes(name, fault, "\0".join((job.bucket, job.key, job.version_id or "", job.token or "")))
-        )
-
-    def _strikes(self, name: str, fault: Selection, candidate: str) -> bool:
-        self._candidates[name] += 1
-        is_struck = (
-            self._candidates[name] > fault.skip
-            and (fault.times is None or self._struck[name] < fault.times)
-            and _draw(self._plan.seed, name, candidate) < fault.share
-        )
-        self._struck[name] += is_struck
-        return is_struck
-
-
-def _named(table: str, faults: Sequence[S]) -> Iterator[tuple[str, S]]:
-    """Each fault with the name that its strikes are counted under, such as `calls[0]`."""
-    return ((f"{table}[{place}]", fault) for place, fault in enumerate(faults))
-
-
-def _concerns(fault: CallFault, operation: str) -> bool:
-    return not fault.operations or operation in fault.operations
-
-
-def _draw(seed: int, name: str, candidate: str) -> float:
-    """A number from 0 up to 1 that follows from the three."""
-    digest = hashlib.blake2b(f"{seed}\0{name}\0{candidate}".encode(), digest_size=7).digest()
-    return int.from_bytes(digest) / 2**56
+        return self._in_force.share_of_others(caller)

@@ -11,16 +11,21 @@ import structlog
 from aiohttp import hdrs, web
 
 from worker.local.books.ledger import OK, Ledger
-from worker.local.faults.faults import Faults, Spoiling
+from worker.local.faults.faults import Faults
+from worker.local.faults.in_force import Spoiling
 from worker.local.faults.plan import Malformed, Refused, Reset, Truncated
 from worker.local.faults.spoiling import garbled, reset, truncated
+from worker.local.moderation.quotas import Quotas
+from worker.local.protocol.documented_errors import INTERNAL_ERROR, Documented, error_of, service_of
 from worker.local.protocol.identity import NOBODY, Caller, caller_of
-from worker.local.protocol.refusals import INTERNAL_ERROR, ServiceError, documented
+from worker.local.protocol.json_protocol import decoded
+from worker.local.protocol.refusals import ServiceError, documented
 
 log = structlog.get_logger()
 
 _GONE = "disconnected"  # what a request is counted as whose client did not wait for the end of its own body
 _NO_OPERATION = "unknown"  # what a request for none of the operations here is counted as
+_TOO_LARGE = "RequestEntityTooLargeException"
 
 
 class CallProtocol(Protocol):
@@ -61,13 +66,20 @@ class Calls:
     """Answers calls in the protocol that they are written in; every one is counted in the ledger."""
 
     def __init__(
-        self, json: CallProtocol, query: CallProtocol, rest: CallProtocol, faults: Faults, ledger: Ledger
+        self,
+        json: CallProtocol,
+        query: CallProtocol,
+        rest: CallProtocol,
+        faults: Faults,
+        ledger: Ledger,
+        quotas: Quotas,
     ) -> None:
         self._json = json
         self._query = query
         self._rest = rest
         self._faults = faults
         self._ledger = ledger
+        self._quotas = quotas
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer whatever comes; never raises."""
@@ -98,15 +110,44 @@ class Calls:
         self._ledger.count(call.caller, call.operation, outcome, is_executed=answer.outcome == OK)
         if spoiling.delay_seconds:
             await anyio.sleep(spoiling.delay_seconds)
-        return await _response_under(spoiling.fault, call, answer.response)
+        return await self._response_under(spoiling.fault, call, answer.response)
+
+    async def _response_under(
+        self, fault: Refused | Reset | Truncated | Malformed | None, call: _Call, response: web.StreamResponse
+    ) -> web.StreamResponse:
+        match fault:
+            case Refused():
+                return call.refusal(await self._error_of(fault, call))
+            case Reset():
+                return reset(call.request)
+            case Truncated():
+                return await truncated(call.request, response)
+            case Malformed():
+                return garbled(response)
+            case None:
+                return response
+
+    async def _error_of(self, fault: Refused, call: _Call) -> ServiceError:
+        """The error as the operation's service documents it, where the plan does not say otherwise."""
+        found = error_of(fault.code, call.operation, fault.status) or Documented(fault.status or 400, "")
+        service = service_of(call.operation)
+        message = found.message.format(
+            user_arn=call.caller.user_arn,
+            action=call.operation if service is None else f"{service.prefix}:{call.operation}",
+            limit=self._quotas.of(call.caller).concurrent_jobs,
+            token=await _token_of(call.request) if "{token}" in found.message else "",
+        )
+        return ServiceError(
+            fault.code, message if fault.message is None else fault.message, found.status, found.query_code
+        )
 
 
 async def _carried_out(call: _Call) -> _Answer:
     try:
-        return _Answer(await call.protocol.carry_out(call.caller, call.operation, call.request), OK)
+        return _Answer(await _carry_out(call), OK)
     except ServiceError as error:
         return _Answer(call.refusal(error), error.code)
-    except web.HTTPException as error:  # the server's own, such as a body that is too large
+    except web.HTTPException as error:  # the server's own
         return _Answer(error, str(error.status))
     except web.RequestPayloadError:
         return _broken_body(call)
@@ -117,6 +158,13 @@ async def _carried_out(call: _Call) -> _Answer:
         return _Answer(call.refusal(documented(INTERNAL_ERROR)), INTERNAL_ERROR)
 
 
+async def _carry_out(call: _Call) -> web.StreamResponse:
+    try:
+        return await call.protocol.carry_out(call.caller, call.operation, call.request)
+    except web.HTTPRequestEntityTooLarge as error:
+        raise ServiceError(_TOO_LARGE, "The request is larger than the service takes.", error.status) from None
+
+
 def _broken_body(call: _Call) -> _Answer:
     """The body is not what its headers say; nobody knows where the next request begins."""
     error = ServiceError("SerializationException", "The request's body is not of the encoding that its headers tell")
@@ -125,23 +173,10 @@ def _broken_body(call: _Call) -> _Answer:
     return _Answer(response, error.code)
 
 
-async def _response_under(
-    fault: Refused | Reset | Truncated | Malformed | None, call: _Call, response: web.StreamResponse
-) -> web.StreamResponse:
-    match fault:
-        case Refused():
-            return call.refusal(_error_of(fault, call))
-        case Reset():
-            return reset(call.request)
-        case Truncated():
-            return await truncated(call.request, response)
-        case Malformed():
-            return garbled(response)
-        case None:
-            return response
-
-
-def _error_of(fault: Refused, call: _Call) -> ServiceError:
-    error = documented(fault.code, call.caller.user_arn, f"rekognition:{call.operation}")
-    message = error.message if fault.message is None else fault.message
-    return ServiceError(fault.code, message, fault.status or error.status)
+async def _token_of(request: web.Request) -> str:
+    """The ClientRequestToken as the message of a mismatch names it; nothing where there is none."""
+    try:
+        token = decoded(await request.read()).get("ClientRequestToken")
+    except (ServiceError, web.HTTPException, web.RequestPayloadError, ConnectionError):
+        return ""
+    return f": {token}" if isinstance(token, str) else ""

@@ -30,7 +30,8 @@ class Sts:
 
     def refusal(self, error: ServiceError, request: web.Request, request_id: str) -> web.Response:  # noqa: ARG002 (every protocol gets it)
         """The XML form of an error."""
-        detail = [("Type", "Sender"), ("Code", error.code), ("Message", error.message)]
+        at_fault = "Receiver" if error.status >= 500 else "Sender"
+        detail = [("Type", at_fault), ("Code", error.code), ("Message", error.message)]
         body = xml.document("ErrorResponse", [("Error", detail), ("RequestId", request_id)], _NAMESPACE)
         return web.Response(body=body, status=error.status, content_type="text/xml")
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -17,6 +15,7 @@ import structlog
 
 from worker.local.faults.faults import Faults
 from worker.local.faults.plan import Doubled, Foreign, Late, Lost, Unreadable
+from worker.local.moderation.envelope import envelope_of
 from worker.local.sqs import messages
 from worker.local.sqs.channels import Channels
 from worker.local.state.jobs import Ending, Job
@@ -32,7 +31,10 @@ class _Delivery(msgspec.Struct, frozen=True):
 
 
 class Notices:
-    """Files a notice in the transaction that ends its job: both happen or neither does."""
+    """Files a notice in the transaction that ends its job: both happen or neither does.
+
+    What is for another SNS, or late, is filed as a publication; all else goes straight into the queue.
+    """
 
     def __init__(self, channels: Channels, faults: Faults, *, to_sns: bool) -> None:
         self._channels = channels
@@ -44,37 +46,40 @@ class Notices:
         if job.topic_arn is None:
             return None
         deliveries = list(self._deliveries(job, ending))
-        if self._to_sns:
-            connection.executemany(
-                "INSERT INTO publication (topic_arn, body, due_at_ms) VALUES (?, ?, ?)",
-                [(job.topic_arn, delivery.body, delivery.due_at_ms) for delivery in deliveries],
-            )
+        later = [each for each in deliveries if self._to_sns or each.due_at_ms > ending.ended_at_ms]
+        connection.executemany(
+            "INSERT INTO publication (topic_arn, body, due_at_ms) VALUES (?, ?, ?)",
+            [(job.topic_arn, delivery.body, delivery.due_at_ms) for delivery in later],
+        )
+        if len(later) == len(deliveries):
             return None
         queue = self._channels.queue_of_topic(connection, job.topic_arn)
         if queue is None:
             log.warning("notice_without_subscriber", topic_arn=job.topic_arn, aws_job_id=job.job_id)
             return None
         for delivery in deliveries:
-            envelope = _envelope(job.topic_arn, delivery)
-            messages.put(connection, queue, envelope, ending.ended_at_ms, delivery.due_at_ms)
+            if delivery not in later:
+                envelope = envelope_of(job.topic_arn, delivery.body, delivery.due_at_ms)
+                messages.put(connection, queue, envelope, ending.ended_at_ms, delivery.due_at_ms)
         return queue
 
     def _deliveries(self, job: Job, ending: Ending) -> Iterator[_Delivery]:
         """The one message that a notice is, or what the faults make of it."""
-        faults = {type(fault): fault for fault in self._faults.of_notice(job)}
-        body, due_at_ms, copies = _payload(job, ending), ending.ended_at_ms, 1
-        if Foreign in faults:
-            yield _Delivery(_foreign(job, ending), due_at_ms)
-        if Lost in faults:
-            return
-        if Unreadable in faults:
-            body = body[: len(body) // 2]
-        if isinstance(late := faults.get(Late), Late):
-            due_at_ms += round(late.seconds * 1000)
-        if isinstance(doubled := faults.get(Doubled), Doubled):
-            copies = doubled.copies
-        for _ in range(copies):
-            yield _Delivery(body, due_at_ms)
+        body, due_at_ms, copies, is_lost = _payload(job, ending), ending.ended_at_ms, 0, False
+        for fault in self._faults.of_notice(job):
+            match fault:
+                case Foreign():
+                    yield _Delivery(_foreign(job, ending), ending.ended_at_ms)
+                case Lost():
+                    is_lost = True
+                case Unreadable():
+                    body = body[: len(body) // 2]
+                case Late():
+                    due_at_ms += round(fault.seconds * 1000)
+                case Doubled():
+                    copies += fault.copies
+        if not is_lost:
+            yield from [_Delivery(body, due_at_ms)] * max(1, copies)
 
 
 def _payload(job: Job, ending: Ending) -> str:
@@ -100,16 +105,3 @@ def _foreign(job: Job, ending: Ending) -> str:
         "Video": {"S3ObjectName": "somebody-else.mp4", "S3Bucket": job.bucket},
     }
     return msgspec.json.encode(payload).decode()
-
-
-def _envelope(topic_arn: str, delivery: _Delivery) -> str:
-    """The notice as SNS delivers it to a queue that did not ask for raw messages; it is not signed."""
-    sent_at = datetime.fromtimestamp(delivery.due_at_ms / 1000, UTC)
-    envelope = {
-        "Type": "Notification",
-        "MessageId": str(uuid.uuid4()),
-        "TopicArn": topic_arn,
-        "Message": delivery.body,
-        "Timestamp": sent_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-    }
-    return msgspec.json.encode(envelope).decode()

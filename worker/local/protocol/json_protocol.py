@@ -78,7 +78,8 @@ def json_refusal(error: ServiceError, request_id: str, content_type: str = JSON)
     """An error as Rekognition writes it; SQS's clients go by `__type` and the header for the older codes."""
     headers: dict[str, str] = {hdrs.CONTENT_TYPE: content_type}
     if error.query_code is not None:
-        headers["x-amzn-query-error"] = f"{error.query_code};Sender"
+        at_fault = "Receiver" if error.status >= 500 else "Sender"
+        headers["x-amzn-query-error"] = f"{error.query_code};{at_fault}"
     body = {"__type": error.code, "Code": error.code, "Logref": request_id, "Message": error.message}
     return web.Response(body=msgspec.json.encode(body), status=error.status, headers=headers)
 

@@ -6,12 +6,12 @@ and https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from email.utils import formatdate
 
 from aiohttp import hdrs, web
 
+from worker.local.protocol.streamed import Streamed
 from worker.local.s3.conditions import is_known_to_caller, is_range_wanted
 from worker.local.s3.ranges import Part, wanted_part
 from worker.local.s3.refusals import S3Error, invalid_argument
@@ -46,24 +46,7 @@ async def get_object(request: web.Request, bucket: Bucket, key: str) -> web.Stre
     if is_known_to_caller(request.headers, found):
         return _not_modified(found)
     status, headers, part = _described(request, found)
-    return _Streamed(status, headers, bucket.content(found, part.first_byte, part.length_bytes))
-
-
-class _Streamed(web.StreamResponse):
-    """Chunks as fast as the client takes them, of the length that the headers tell.
-
-    Where the chunks break off, so does the connection: no client takes a part for the whole.
-    """
-
-    def __init__(self, status: int, headers: Mapping[str, str], chunks: AsyncGenerator[bytes, None]) -> None:
-        super().__init__(status=status, headers=headers)
-        self._chunks = chunks
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        async with aclosing(self._chunks) as chunks:
-            async for chunk in chunks:
-                await self.write(chunk)
-        await super().write_eof(data)
+    return Streamed(status, headers, bucket.content(found, part.first_byte, part.length_bytes))
 
 
 async def _found(bucket: Bucket, key: str, version_id: str | None) -> StoredObject:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from worker.local.protocol.documented_errors import SQS
 from worker.local.protocol.refusals import ServiceError
 from worker.local.protocol.shapes import Fault
 
@@ -16,8 +17,7 @@ _PREFIX = "AWS.SimpleQueueService."
 
 def no_such_queue() -> ServiceError:
     """Also of a queue of another account: whether it exists is not for the caller to know."""
-    message = "The specified queue does not exist or you do not have access to it."
-    return ServiceError("QueueDoesNotExist", message, query_code=_PREFIX + "NonExistentQueue")
+    return _documented("QueueDoesNotExist")
 
 
 def bad_address(queue_url: str) -> ServiceError:
@@ -48,8 +48,7 @@ def purge_in_progress(name: str, wait_seconds: int) -> ServiceError:
 
 def over_limit() -> ServiceError:
     """Too many messages are in flight."""
-    message = "Too many messages have been received without being deleted; delete them or let them time out first."
-    return ServiceError("OverLimit", message, 403, query_code="OverLimit")
+    return _documented("OverLimit")
 
 
 def bad_handle(handle: str) -> ServiceError:
@@ -60,17 +59,12 @@ def bad_handle(handle: str) -> ServiceError:
 
 def not_in_flight() -> ServiceError:
     """The message's visibility timeout is over."""
-    message = "The message referred to isn't in flight."
-    return ServiceError("MessageNotInflight", message, query_code=_PREFIX + "MessageNotInflight")
+    return _documented("MessageNotInflight")
 
 
 def bad_contents() -> ServiceError:
     """The body has a character that XML 1.0 does not allow."""
-    message = (
-        "Invalid characters found. Valid unicode characters are "
-        "#x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF"
-    )
-    return ServiceError("InvalidMessageContents", message, query_code="InvalidMessageContents")
+    return _documented("InvalidMessageContents")
 
 
 def unknown_attribute(name: str) -> ServiceError:
@@ -118,3 +112,8 @@ def of_entry(entry_id: str, error: ServiceError) -> dict[str, Any]:
     """How a batch reports the refusal of one of its entries."""
     code = (error.query_code or error.code).removeprefix(_PREFIX)
     return {"Id": entry_id, "SenderFault": True, "Code": code, "Message": error.message}
+
+
+def _documented(code: str) -> ServiceError:
+    found = SQS.errors[code]
+    return ServiceError(code, found.message, found.status, found.query_code)
