@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,15 @@ import anyio
 from worker.aws.rekognition import LABELS_A_PAGE
 from worker.config import load
 from worker.local import service
-from worker.local.analysts.analysis import Analysis, StoredVideo
+from worker.local.analysts.analysis import Analysis, ContentType, Entry, ModerationLabel, StoredVideo
 from worker.local.analysts.synthetic import SAMPLE_MS, SyntheticAnalyst
-from worker.local.analysts.taxonomy import TAXONOMY, Label
+from worker.local.analysts.taxonomy import TAXONOMY
 
 PAGES_MORE_OR_LESS = 2
 LABELS_A_SAMPLE = 5
 SAMPLES_A_PAGE = LABELS_A_PAGE // LABELS_A_SAMPLE
 ANIMATED_ONE_IN = 12
+SIGHTS = tuple(combinations(sorted(TAXONOMY[:12], key=lambda label: label.name), LABELS_A_SAMPLE))
 
 
 class FullPages(SyntheticAnalyst):
@@ -46,11 +48,11 @@ class FullPages(SyntheticAnalyst):
     def analyse(self, video: StoredVideo, min_confidence: float) -> Analysis:  # noqa: ARG002 (all are above 50)
         """The same for the same video."""
         draw = self._draw(video.bucket, video.key)
-        kinds = [_content_type(draw)] if draw.randrange(ANIMATED_ONE_IN) == 0 else []
+        kinds = (ContentType(_confidence(draw), "Animated"),) if draw.randrange(ANIMATED_ONE_IN) == 0 else ()
         labels = [
-            _entry(sample * SAMPLE_MS, label, _confidence(draw), kinds)
+            Entry(sample * SAMPLE_MS, ModerationLabel(_confidence(draw), label.name, label.parent, label.level), kinds)
             for sample in range(self._samples(draw))
-            for label in sorted(draw.sample(TAXONOMY, LABELS_A_SAMPLE), key=lambda label: label.name)
+            for label in draw.choice(SIGHTS)
         ]
         return Analysis(failure=None, metadata=_metadata(duration_ms(self._pages)), labels=labels)
 
@@ -67,26 +69,9 @@ def duration_ms(pages: int) -> int:
     return (pages + PAGES_MORE_OR_LESS) * SAMPLES_A_PAGE * SAMPLE_MS
 
 
-def _entry(timestamp_ms: int, label: Label, confidence: float, kinds: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "Timestamp": timestamp_ms,
-        "ModerationLabel": {
-            "Confidence": confidence,
-            "Name": label.name,
-            "ParentName": label.parent,
-            "TaxonomyLevel": label.level,
-        },
-        "ContentTypes": kinds,
-    }
-
-
-def _content_type(draw: random.Random) -> dict[str, Any]:
-    return {"Confidence": _confidence(draw), "Name": "Animated"}
-
-
 def _confidence(draw: random.Random) -> float:
     """50 to 100, a float32 like AWS's."""
-    return 50 + draw.randrange(50 * 2**17) / 2**17
+    return 50 + int(draw.random() * 50 * 2**17) / 2**17
 
 
 def _metadata(duration_ms: int) -> dict[str, Any]:

@@ -34,7 +34,8 @@ def as_arguments(options: dict[str, str]) -> list[str]:
 
 
 def labels_of(key: str) -> list[dict[str, Any]]:
-    return ANALYST.analyse(StoredVideo("synthetic-archive", key, None, 0, None), MIN_CONFIDENCE).labels
+    analysis = ANALYST.analyse(StoredVideo("synthetic-archive", key, None, 0, None), MIN_CONFIDENCE)
+    return msgspec.json.decode(msgspec.json.encode(analysis.labels))
 
 
 @pytest.fixture(scope="module")

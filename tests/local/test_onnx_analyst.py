@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import av
+import msgspec
 import numpy as np
 import pytest
 from botocore.loaders import Loader
@@ -43,13 +44,12 @@ def stored(path):
 def scores(analysis):
     """{(timestamp, name): confidence}"""
     return {
-        (entry["Timestamp"], entry["ModerationLabel"]["Name"]): entry["ModerationLabel"]["Confidence"]
-        for entry in analysis.labels
+        (entry.timestamp, entry.moderation_label.name): entry.moderation_label.confidence for entry in analysis.labels
     }
 
 
 def timestamps(analysis):
-    return [entry["Timestamp"] for entry in analysis.labels if entry["ModerationLabel"]["Name"] == "Explicit"]
+    return [entry.timestamp for entry in analysis.labels if entry.moderation_label.name == "Explicit"]
 
 
 def scored_directly(path, timestamp_ms, turns=0):
@@ -131,8 +131,8 @@ def test_min_confidence_leaves_out_what_is_below(corpus, analyst):
     """Exactly the labels with at least the asked confidence are returned."""
     video = stored(corpus / "bikes.mp4")
     every = analyst.analyse(video, 0).labels
-    threshold = sorted(entry["ModerationLabel"]["Confidence"] for entry in every)[len(every) // 2]
-    kept = [entry for entry in every if entry["ModerationLabel"]["Confidence"] >= threshold]
+    threshold = sorted(entry.moderation_label.confidence for entry in every)[len(every) // 2]
+    kept = [entry for entry in every if entry.moderation_label.confidence >= threshold]
     assert 0 < len(kept) < len(every)
     assert analyst.analyse(video, threshold).labels == kept
 
@@ -141,14 +141,14 @@ def test_answers_have_the_shape_that_aws_documents(corpus, analyst):
     """Metadata and labels fit GetContentModeration's shapes, in its order; confidences are floats of 32 bits."""
     analysis = analyst.analyse(stored(corpus / "bigbuckbunny.mp4"), 0)
     model = ServiceModel(Loader().load_service_model("rekognition", "service-2"))
-    page = {"VideoMetadata": analysis.metadata, "ModerationLabels": analysis.labels}
+    page = {"VideoMetadata": analysis.metadata, "ModerationLabels": msgspec.to_builtins(analysis.labels)}
     shape = model.operation_model("GetContentModeration").output_shape
     report = ParamValidator().validate(page, shape)
     assert not report.has_errors(), report.generate_report()
     assert list(scores(analysis)) == sorted(scores(analysis))
     assert all(confidence == float(np.float32(confidence)) for confidence in scores(analysis).values())
     assert all(0 <= confidence <= 100 for confidence in scores(analysis).values())
-    assert all(entry["ModerationLabel"]["TaxonomyLevel"] == 1 for entry in analysis.labels)
+    assert all(entry.moderation_label.taxonomy_level == 1 for entry in analysis.labels)
 
 
 def test_same_answer_every_time(corpus, monkeypatch):

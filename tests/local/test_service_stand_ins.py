@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
 from tests.local.conftest import AT_ONCE, REGION, Service, finished, notice, received
-from worker.local.analysts.analysis import Analysis, StoredVideo
+from worker.local.analysts.analysis import Analysis, Entry, ModerationLabel, StoredVideo
 from worker.local.faults.faults import Faults
 from worker.local.moderation.analysing_runner import AnalysingRunner
 from worker.local.moderation.endings import Endings
@@ -80,7 +80,7 @@ class Watcher:
         assert self.may_go_on.wait(20)
         if video.key == "broken":
             return Analysis("Unsupported codec/format.", None, [])
-        entry = {"Timestamp": 0, "ModerationLabel": {"Confidence": min_confidence, "Name": video.key}}
+        entry = Entry(0, ModerationLabel(min_confidence, video.key, "", 1))
         return Analysis(None, {"DurationMillis": 90_000}, [entry])
 
 
@@ -93,7 +93,7 @@ class AnyObject:
 
 def new_job(key: str) -> NewJob:
     topic_arn = "arn:aws:sns:us-east-1:123456789012:AmazonRekognition-nobody"
-    return NewJob(key, OWNER.account, OWNER.region, "bucket", key, None, 1, 55.0, None, None, topic_arn, 1, None)
+    return NewJob(key, OWNER.account, OWNER.region, "bucket", key, None, 1, 55.0, None, None, topic_arn, 1, None, None)
 
 
 def test_analysed_jobs_end_with_their_analysis_and_survive(portal: BlockingPortal, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_analysed_jobs_end_with_their_analysis_and_survive(portal: BlockingPorta
         database = Database(tmp_path / "local-service.sqlite", speed=1)
         faults = Faults(database.clock)
         endings = Endings(Notices(Channels({}), faults, to_sns=False), Queues(database), None, faults)
-        runner = AnalysingRunner(database, endings, watcher, AnyObject())
+        runner = AnalysingRunner(database, endings, lambda: watcher, AnyObject())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(runner.run)
             await meanwhile(database, runner)
@@ -126,7 +126,7 @@ def test_analysed_jobs_end_with_their_analysis_and_survive(portal: BlockingPorta
                 await anyio.sleep(0.01)
         for key in order:
             found[key] = jobs.find(database.reader, key)
-        seen.append(await runner.analysis(found["last"]))
+        seen.append(runner.look(found["last"])())
 
     found: dict[str, Any] = {}
     seen: list[Analysis] = []
@@ -144,4 +144,4 @@ def test_analysed_jobs_end_with_their_analysis_and_survive(portal: BlockingPorta
         "last": "SUCCEEDED",
     }
     assert [found[key].minutes for key in order] == [1.5, 0, 0, 1.5]
-    assert seen[0].labels == [{"Timestamp": 0, "ModerationLabel": {"Confidence": 55.0, "Name": "last"}}]
+    assert seen[0].labels == [Entry(0, ModerationLabel(55.0, "last", "", 1))]

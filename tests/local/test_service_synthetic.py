@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from itertools import islice, pairwise
 
+import msgspec
 import pytest
 
 from worker.local.analysts.analysis import Analysis, StoredVideo
@@ -36,15 +38,32 @@ def test_analyses_are_those_of_plausible_videos() -> None:
     for _, analysis in analyses(1, 200):
         if analysis.metadata is None:
             continue
-        entries = [(label["Timestamp"], label["ModerationLabel"]["Name"]) for label in analysis.labels]
+        entries = [(entry.timestamp, entry.moderation_label.name) for entry in analysis.labels]
         assert all(before < after for before, after in pairwise(entries))
-        for label in analysis.labels:
-            named = label["ModerationLabel"]
-            assert 0 <= label["Timestamp"] < analysis.metadata["DurationMillis"]
-            assert label["Timestamp"] % 500 == 0
-            assert (named["ParentName"], named["TaxonomyLevel"]) == (parents[named["Name"]], levels[named["Name"]])
+        for entry in analysis.labels:
+            label = entry.moderation_label
+            assert 0 <= entry.timestamp < analysis.metadata["DurationMillis"]
+            assert entry.timestamp % 500 == 0
+            assert (label.parent_name, label.taxonomy_level) == (parents[label.name], levels[label.name])
         seen = set(entries)
         assert all((at_ms, parents[name]) in seen for at_ms, name in entries if parents[name])
+
+
+@pytest.mark.parametrize(
+    ("seed", "digest"),
+    [
+        (1, "eb022ae42a80b028d1c6e85f23adbc9c66d33559fbb63d6389d07c257b586328"),
+        (7, "6c55a3c8ce70b232e926383f4e28ee93a6a5bf82967798e29b84f00a40fd1d7d"),
+    ],
+)
+def test_the_archive_is_that_of_earlier_versions(seed: int, digest: str) -> None:
+    """Objects and analyses of 300 videos are, byte by byte, what they have always been."""
+    analyst, seen = SyntheticAnalyst(seed), hashlib.sha256()
+    for item in Archive(analyst, seed, 300).listed("", ""):
+        video = StoredVideo(ARCHIVE_BUCKET, item.key, None, item.size_bytes, None)
+        seen.update(msgspec.json.encode(analyst.analyse(video, 50.0)))
+        seen.update(msgspec.json.encode(msgspec.structs.asdict(item)))
+    assert seen.hexdigest() == digest
 
 
 def test_the_same_name_is_always_the_same_video() -> None:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.local.conftest import Service, finished, pages
-from worker.local.analysts.analysis import Analysis
+from worker.local.analysts.analysis import Analysis, Entry, ModerationLabel
 from worker.local.analysts.taxonomy import TAXONOMY
 from worker.local.faults.faults import Faults
 from worker.local.moderation.analysing_runner import _packed, _unpacked
@@ -47,6 +47,7 @@ JOB = Job(
     topic_arn=None,
     started_at_ms=0,
     ends_at_ms=0,
+    seed=1,
     number=1,
     status="SUCCEEDED",
     status_message=None,
@@ -71,10 +72,14 @@ def analyses(draw: st.DrawFn) -> Analysis:
     return Analysis(None, {"DurationMillis": duration_ms}, labels, None if is_regular else times_ms)
 
 
-def entry(at_ms: int, place: int, confidence: float = 75.0) -> dict[str, Any]:
+def entry(at_ms: int, place: int, confidence: float = 75.0) -> Entry:
     label = LABELS[place]
-    named = {"Confidence": confidence, "Name": label.name, "ParentName": label.parent, "TaxonomyLevel": label.level}
-    return {"Timestamp": at_ms, "ModerationLabel": named, "ContentTypes": []}
+    return Entry(at_ms, ModerationLabel(confidence, label.name, label.parent, label.level))
+
+
+def as_json(entries: list[Any]) -> list[dict[str, Any]]:
+    """The entries as a page has them."""
+    return json.loads(msgspec.json.encode(entries))
 
 
 def samples_of(analysis: Analysis) -> list[int]:
@@ -149,7 +154,7 @@ def test_name_order_regroups_the_order_of_time(analysis: Analysis, aggregate_by:
 @given(analysis=analyses())
 def test_time_order_is_that_of_time(analysis: Analysis) -> None:
     """TIMESTAMP holds the entries as they were seen; segments come in the order of their starts."""
-    assert listed(analysis, Reading("job", "TIMESTAMP", "TIMESTAMPS")) == analysis.labels
+    assert listed(analysis, Reading("job", "TIMESTAMP", "TIMESTAMPS")) == as_json(analysis.labels)
     starts = [label["Timestamp"] for label in listed(analysis, Reading("job", "TIMESTAMP", "SEGMENTS"))]
     assert starts == sorted(starts)
 
@@ -159,7 +164,7 @@ def test_segments_cover_exactly_the_samples(analysis: Analysis, sort_by: str) ->
     """Each sample of a label lies in exactly one of its segments, and no segment has a gap or could be longer."""
     samples_ms, duration_ms = samples_of(analysis), analysis.metadata["DurationMillis"]
     seen: dict[str, dict[int, float]] = defaultdict(dict)
-    for label in analysis.labels:
+    for label in as_json(analysis.labels):
         seen[name_of(label)][label["Timestamp"]] = confidence_of(label)
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for segment in listed(analysis, Reading("job", sort_by, "SEGMENTS")):
@@ -200,7 +205,9 @@ def test_consecutive_are_samples_without_another_between(
 ) -> None:
     """However far apart samples are, a label that is seen in neighbouring ones is one segment."""
     analysis = Analysis(None, {"DurationMillis": 4000}, [entry(at_ms, 0) for at_ms in seen_ms], samples_ms)
-    found = [(segment["StartTimestampMillis"], segment["EndTimestampMillis"]) for segment in segments(analysis)]
+    found = [
+        (segment["StartTimestampMillis"], segment["EndTimestampMillis"]) for segment in as_json(segments(analysis))
+    ]
     assert found == expected
 
 

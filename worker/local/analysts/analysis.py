@@ -18,6 +18,30 @@ class StoredVideo(msgspec.Struct, frozen=True):
     path: Path | None
 
 
+class ContentType(msgspec.Struct, frozen=True, gc=False, rename="pascal"):
+    """What kind of pictures a video shows."""
+
+    confidence: float
+    name: str
+
+
+class ModerationLabel(msgspec.Struct, frozen=True, gc=False, rename="pascal"):
+    """A label, and how certain it is."""
+
+    confidence: float
+    name: str
+    parent_name: str
+    taxonomy_level: int
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False, rename="pascal"):
+    """An entry of ModerationLabels in the TIMESTAMPS view; there are 130,000 of them in a long video."""
+
+    timestamp: int
+    moderation_label: ModerationLabel
+    content_types: tuple[ContentType, ...] = ()
+
+
 class Analysis(msgspec.Struct, frozen=True):
     """What a finished job says of a video.
 
@@ -32,7 +56,7 @@ class Analysis(msgspec.Struct, frozen=True):
 
     failure: str | None
     metadata: dict[str, Any] | None
-    labels: list[dict[str, Any]]
+    labels: list[Entry]
     samples_ms: list[int] | None = None
 
 

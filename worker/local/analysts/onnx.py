@@ -29,7 +29,7 @@ from av.video.stream import VideoStream
 from onnxruntime import InferenceSession, SessionOptions
 
 from worker.errors import UsageError
-from worker.local.analysts.analysis import Analysis, StoredVideo
+from worker.local.analysts.analysis import Analysis, Entry, ModerationLabel, StoredVideo
 from worker.local.analysts.taxonomy import TAXONOMY, Label
 
 SAMPLE_EVERY_MS = 500  # Rekognition's own results come about twice a second
@@ -97,7 +97,7 @@ class OnnxAnalyst:
             return Analysis(failure=str(refused), metadata=None, labels=[])
         return Analysis(failure=None, metadata=metadata, labels=labels, samples_ms=samples_ms)
 
-    def _entries(self, timestamp_ms: int, pixels: Pixels, min_confidence: float) -> list[dict[str, Any]]:
+    def _entries(self, timestamp_ms: int, pixels: Pixels, min_confidence: float) -> list[Entry]:
         return [
             _entry(timestamp_ms, label, confidence)
             for label, confidence in self._scores(pixels)
@@ -225,14 +225,5 @@ def _broken(after_ms: int | None) -> _RefusedError:
     return _RefusedError(f"The video is broken: no frame can be read after {after_ms} ms.")
 
 
-def _entry(timestamp_ms: int, label: Label, confidence: float) -> dict[str, Any]:
-    return {
-        "Timestamp": timestamp_ms,
-        "ModerationLabel": {
-            "Confidence": confidence,
-            "Name": label.name,
-            "ParentName": label.parent,
-            "TaxonomyLevel": label.level,
-        },
-        "ContentTypes": [],
-    }
+def _entry(timestamp_ms: int, label: Label, confidence: float) -> Entry:
+    return Entry(timestamp_ms, ModerationLabel(confidence, label.name, label.parent, label.level))

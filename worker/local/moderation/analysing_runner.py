@@ -7,14 +7,17 @@ import sqlite3
 import threading
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import anyio
 import anyio.to_thread
 import msgspec
 
+from worker.errors import UsageError
 from worker.local.analysts.analysis import Analysis, Analyst, StoredVideo
 from worker.local.moderation.endings import Endings, ending_of
+from worker.local.moderation.runner import Look
 from worker.local.state import jobs
 from worker.local.state.database import Database
 from worker.local.state.jobs import Job, NewJob
@@ -27,9 +30,15 @@ _OBJECT_IS_GONE = "Unable to get object metadata from S3. Check object key, regi
 
 
 class AnalysingRunner:
-    """Analyses jobs in the order of their start; one that was interrupted is analysed again."""
+    """Analyses jobs in the order of their start; one that was interrupted is analysed again.
 
-    def __init__(self, database: Database, endings: Endings, analyst: Analyst, objects: Objects) -> None:
+    `analyst` gives the analyst, and is asked for it, in a thread, only when there is something to look at; the
+    UsageError that it may raise fails the job. What was found before can be read without one.
+    """
+
+    seed = None
+
+    def __init__(self, database: Database, endings: Endings, analyst: Callable[[], Analyst], objects: Objects) -> None:
         self._database = database
         self._endings = endings
         self._analyst = analyst
@@ -39,7 +48,7 @@ class AnalysingRunner:
 
     async def duration_ms(self, video: StoredVideo) -> int | None:
         """What the file says of itself."""
-        return await anyio.to_thread.run_sync(self._analyst.duration_ms, video)
+        return await anyio.to_thread.run_sync(lambda: self._analyst().duration_ms(video))
 
     def ends_at_ms(self, video_ms: int | None, started_at_ms: int) -> None:
         """Not known before the analysis is done."""
@@ -48,10 +57,10 @@ class AnalysingRunner:
         """The job has been committed."""
         self._started.set()
 
-    async def analysis(self, job: Job) -> Analysis:
-        """What the job has found."""
+    def look(self, job: Job) -> Look:
+        """Read what the job has seen."""
         [(document,)] = self._database.read("SELECT document FROM analysis WHERE number = ?", job.number)
-        return await anyio.to_thread.run_sync(_unpacked, document)
+        return partial(_unpacked, document)
 
     async def run(self) -> None:
         """Analyse jobs until cancelled."""
@@ -80,7 +89,10 @@ class AnalysingRunner:
         video = await self._objects.find(job.owner, job.bucket, job.key, job.version_id)
         if video is None:
             return Analysis(failure=_OBJECT_IS_GONE, metadata=None, labels=[])
-        return await _in_daemon_thread(lambda: self._analyst.analyse(video, job.min_confidence))
+        try:
+            return await _in_daemon_thread(lambda: self._analyst().analyse(video, job.min_confidence))
+        except UsageError as missing:
+            return Analysis(failure=str(missing), metadata=None, labels=[])
 
 
 class _Keep(msgspec.Struct, frozen=True):

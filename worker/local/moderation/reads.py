@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from typing import Any
 
+import anyio
 import anyio.to_thread
 
 from worker.local.analysts.analysis import Analysis
 from worker.local.cache import Cache
 from worker.local.faults.faults import Faults
 from worker.local.moderation.page_tokens import PageTokens, expired_token
-from worker.local.moderation.runner import Runner
+from worker.local.moderation.runner import Look, Runners
 from worker.local.moderation.views import Reading, View, progress_of, view_of
 from worker.local.protocol.identity import Caller
 from worker.local.protocol.refusals import ServiceError, documented
@@ -21,18 +24,21 @@ from worker.local.state.jobs import Job
 _LARGEST_PAGE = 1000
 _RESULTS_MS = 7 * 86_400_000  # that a finished job can be asked for
 _CACHE_BYTES = 64 * 2**20
+_AT_ONCE = 2  # views in the making: one that takes a second does not hold up the others
 
 
 class Reads:
-    """Reads jobs page by page; the views of those read last are kept."""
+    """Reads jobs page by page; the views of those read last are kept, and one in the making is made once for all."""
 
-    def __init__(self, database: Database, runner: Runner, tokens: PageTokens, faults: Faults) -> None:
+    def __init__(self, database: Database, runners: Runners, tokens: PageTokens, faults: Faults) -> None:
         self._database = database
         self._clock = database.clock
-        self._runner = runner
+        self._runners = runners
         self._tokens = tokens
         self._faults = faults
         self._views: Cache[Reading, View] = Cache(_CACHE_BYTES)
+        self._making: dict[Reading, asyncio.Task[View]] = {}
+        self._limiter = anyio.CapacityLimiter(_AT_ONCE)
 
     async def get(self, caller: Caller, request: dict[str, Any]) -> bytes:
         """Answer a request that has been checked against its shape."""
@@ -56,6 +62,8 @@ class Reads:
         first = 0 if not token else self._tokens.offset(scope, token, self._clock.now_ms())
         if first and self._faults.expires_token(view.job, first // size + 1):
             raise expired_token()
+        if first > view.count:
+            raise documented("InvalidPaginationTokenException")
         end = min(view.count, first + size)
         following = None if end == view.count else self._tokens.issue(scope, end, self._clock.now_ms())
         return view.page(first, end, following)
@@ -73,15 +81,22 @@ class Reads:
             raise _unknown_job()
 
     async def _view(self, job: Job, reading: Reading) -> View:
-        analysis = await self._analysis(job)
-        view = await anyio.to_thread.run_sync(view_of, job, analysis, reading)
+        """The view, made by a task of its own, which outlives the caller who came first."""
+        if (making := self._making.get(reading)) is None:
+            making = self._making[reading] = asyncio.create_task(self._make(job, reading))
+            making.add_done_callback(lambda _: self._making.pop(reading))
+        return await asyncio.shield(making)
+
+    async def _make(self, job: Job, reading: Reading) -> View:
+        look = self._look(job)
+        view = await anyio.to_thread.run_sync(lambda: view_of(job, look(), reading), limiter=self._limiter)
         self._views.put(reading, view, view.size_bytes)
         return view
 
-    async def _analysis(self, job: Job) -> Analysis:
+    def _look(self, job: Job) -> Look:
         if job.status == jobs.FAILED:
-            return Analysis(failure=job.status_message, metadata=None, labels=[])
-        return await self._runner.analysis(job)
+            return partial(Analysis, failure=job.status_message, metadata=None, labels=[])
+        return self._runners.look(job)
 
 
 def _unknown_job() -> ServiceError:

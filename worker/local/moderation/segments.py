@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
 
-from worker.local.analysts.analysis import Analysis
+import msgspec
+
+from worker.local.analysts.analysis import Analysis, ContentType, Entry, ModerationLabel
 
 _SAMPLE_MS = 500  # where the analysis does not name its samples
 
 
-def segments(analysis: Analysis) -> list[dict[str, Any]]:
+class Segment(msgspec.Struct, frozen=True, gc=False, rename="pascal"):
+    """An entry of ModerationLabels in the SEGMENTS view."""
+
+    timestamp: int
+    start_timestamp_millis: int
+    end_timestamp_millis: int
+    duration_millis: int
+    moderation_label: ModerationLabel
+    content_types: tuple[ContentType, ...]
+
+
+def segments(analysis: Analysis) -> list[Segment]:
     """Entries of the SEGMENTS view, in the order of start, then name.
 
     A segment begins at the first of consecutive samples that show the label and ends where the next one does not, or
@@ -19,11 +31,11 @@ def segments(analysis: Analysis) -> list[dict[str, Any]]:
     """
     duration_ms = (analysis.metadata or {}).get("DurationMillis", 0)
     ends_ms = _ends(_samples(analysis, duration_ms), duration_ms)
-    by_name: dict[str, list[dict[str, Any]]] = {}
+    by_name: dict[str, list[Entry]] = {}
     for label in analysis.labels:
-        by_name.setdefault(label["ModerationLabel"]["Name"], []).append(label)
+        by_name.setdefault(label.moderation_label.name, []).append(label)
     found = [_segment(run, ends_ms) for same in by_name.values() for run in _runs(same, ends_ms)]
-    return sorted(found, key=lambda entry: (entry["Timestamp"], entry["ModerationLabel"]["Name"]))
+    return sorted(found, key=lambda entry: (entry.timestamp, entry.moderation_label.name))
 
 
 def _samples(analysis: Analysis, duration_ms: int) -> Sequence[int]:
@@ -40,24 +52,24 @@ def _ends(samples_ms: Sequence[int], duration_ms: int) -> dict[int, int]:
     return ends_ms
 
 
-def _runs(labels: list[dict[str, Any]], ends_ms: dict[int, int]) -> Iterator[list[dict[str, Any]]]:
+def _runs(labels: list[Entry], ends_ms: dict[int, int]) -> Iterator[list[Entry]]:
     run = [labels[0]]
     for label in labels[1:]:
-        if label["Timestamp"] != ends_ms[run[-1]["Timestamp"]]:
+        if label.timestamp != ends_ms[run[-1].timestamp]:
             yield run
             run = []
         run.append(label)
     yield run
 
 
-def _segment(run: list[dict[str, Any]], ends_ms: dict[int, int]) -> dict[str, Any]:
-    strongest = max(run, key=lambda label: label["ModerationLabel"]["Confidence"])
-    start_ms, end_ms = run[0]["Timestamp"], ends_ms[run[-1]["Timestamp"]]
-    return {
-        "Timestamp": start_ms,
-        "StartTimestampMillis": start_ms,
-        "EndTimestampMillis": end_ms,
-        "DurationMillis": end_ms - start_ms,
-        "ModerationLabel": strongest["ModerationLabel"],
-        "ContentTypes": strongest.get("ContentTypes", []),
-    }
+def _segment(run: list[Entry], ends_ms: dict[int, int]) -> Segment:
+    strongest = max(run, key=lambda label: label.moderation_label.confidence)
+    start_ms, end_ms = run[0].timestamp, ends_ms[run[-1].timestamp]
+    return Segment(
+        timestamp=start_ms,
+        start_timestamp_millis=start_ms,
+        end_timestamp_millis=end_ms,
+        duration_millis=end_ms - start_ms,
+        moderation_label=strongest.moderation_label,
+        content_types=strongest.content_types,
+    )

@@ -142,6 +142,7 @@ class Starts:
             topic_arn=None if channel is None else channel.topic_arn,
             started_at_ms=started_at_ms,
             ends_at_ms=self._runner.ends_at_ms(video_ms, started_at_ms),
+            seed=self._runner.seed,
         )
 
 

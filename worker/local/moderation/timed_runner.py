@@ -1,17 +1,19 @@
-"""Jobs of the synthetic analyst: they end at a time that is known at their start, and cost nothing until then."""
+"""Jobs of synthetic analysts: they end at a time that is known at their start, and cost nothing until then."""
 
 from __future__ import annotations
 
 import math
 import sqlite3
+from collections.abc import Callable
+from functools import partial
 
 import anyio
-import anyio.to_thread
 import msgspec
 
-from worker.local.analysts.analysis import Analysis, StoredVideo
+from worker.local.analysts.analysis import StoredVideo
 from worker.local.analysts.synthetic import SyntheticAnalyst
 from worker.local.moderation.endings import Endings, timed_ending
+from worker.local.moderation.runner import Look
 from worker.local.state import jobs
 from worker.local.state.database import Database
 from worker.local.state.jobs import Job, NewJob
@@ -31,20 +33,33 @@ class JobTimes(msgspec.Struct, frozen=True):
 
 
 class TimedRunner:
-    """Ends each job when its time is over; analyses it anew whenever it is asked for."""
+    """Ends each job when its time is over; analyses it anew, by the seed of its start, whenever it is asked for."""
 
-    def __init__(self, database: Database, endings: Endings, analyst: SyntheticAnalyst, times: JobTimes) -> None:
+    def __init__(
+        self,
+        database: Database,
+        endings: Endings,
+        analyst_of: Callable[[int], SyntheticAnalyst],
+        seed: int,
+        times: JobTimes,
+    ) -> None:
         self._database = database
         self._clock = database.clock
         self._endings = endings
-        self._analyst = analyst
+        self._analyst_of = analyst_of
+        self._seed = seed
         self._times = times
         self._earlier = anyio.Event()
         self._wakes_at_ms: float = math.inf
 
+    @property
+    def seed(self) -> int:
+        """That of new jobs."""
+        return self._seed
+
     async def duration_ms(self, video: StoredVideo) -> int:
         """As the analyst makes it up."""
-        return self._analyst.duration_ms(video)
+        return self._analyst_of(self._seed).duration_ms(video)
 
     def ends_at_ms(self, video_ms: int | None, started_at_ms: int) -> int:
         """A base, and a part of the video's duration, later."""
@@ -55,9 +70,9 @@ class TimedRunner:
         if job.ends_at_ms is not None and job.ends_at_ms < self._wakes_at_ms:
             self._earlier.set()
 
-    async def analysis(self, job: Job) -> Analysis:
-        """What the job has found."""
-        return await anyio.to_thread.run_sync(self._analyst.analyse, _video(job), job.min_confidence)
+    def look(self, job: Job) -> Look:
+        """Make up anew what the job has seen."""
+        return partial(self._analyst(job).analyse, _video(job), job.min_confidence)
 
     async def run(self) -> None:
         """End jobs until cancelled."""
@@ -76,10 +91,12 @@ class TimedRunner:
         return [self._end(connection, job) for job in due]
 
     def _end(self, connection: sqlite3.Connection, job: Job) -> str | None:
-        video = _video(job)
-        ended_at_ms = self._clock.now_ms()
-        ending = timed_ending(self._analyst.duration_ms(video), self._analyst.failure(video), ended_at_ms)
+        video, analyst = _video(job), self._analyst(job)
+        ending = timed_ending(analyst.duration_ms(video), analyst.failure(video), self._clock.now_ms())
         return self._endings.end(connection, job, ending)
+
+    def _analyst(self, job: Job) -> SyntheticAnalyst:
+        return self._analyst_of(job.seed)  # type: ignore[arg-type]  # jobs without a seed are the other runner's
 
 
 def _video(job: Job) -> StoredVideo:

@@ -6,14 +6,15 @@ A view is a run of encoded entries and where each ends, so that a page costs lit
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
 import msgspec
 
-from worker.local.analysts.analysis import Analysis
+from worker.local.analysts.analysis import Analysis, Entry
 from worker.local.analysts.taxonomy import MODEL_VERSION
-from worker.local.moderation.segments import segments
+from worker.local.moderation.segments import Segment, segments
 from worker.local.state.jobs import Job
 
 _ENCODER = msgspec.json.Encoder()
@@ -68,15 +69,15 @@ def progress_of(job: Job, reading: Reading) -> bytes:
     return msgspec.json.encode({**_echo(job, reading), "ModerationLabels": []})
 
 
-def _ordered(analysis: Analysis, reading: Reading) -> list[dict[str, Any]]:
-    labels = segments(analysis) if reading.aggregate_by == "SEGMENTS" else analysis.labels
+def _ordered(analysis: Analysis, reading: Reading) -> Sequence[Entry | Segment]:
+    labels: Sequence[Entry | Segment] = segments(analysis) if reading.aggregate_by == "SEGMENTS" else analysis.labels
     return sorted(labels, key=_by_name) if reading.sort_by == "NAME" else labels
 
 
-def _by_name(entry: dict[str, Any]) -> tuple[str, float, int]:
+def _by_name(entry: Entry | Segment) -> tuple[str, float, int]:
     """Grouped by name, the most certain first."""
-    label = entry["ModerationLabel"]
-    return label["Name"], -label["Confidence"], entry["Timestamp"]
+    label = entry.moderation_label
+    return label.name, -label.confidence, entry.timestamp
 
 
 def _head(job: Job, analysis: Analysis, reading: Reading) -> dict[str, Any]:

@@ -12,7 +12,10 @@ IN_PROGRESS, SUCCEEDED, FAILED = "IN_PROGRESS", "SUCCEEDED", "FAILED"
 
 
 class NewJob(msgspec.Struct, frozen=True):
-    """A job as it is started. `version_id` is the one asked for; `ends_at_ms` None: when its analysis is done."""
+    """A job as it is started. `version_id` is the one asked for; `ends_at_ms` None: when its analysis is done.
+
+    `seed` is that of the synthetic analyst that the job belongs to, None for the analyst that really looks.
+    """
 
     job_id: str
     account: str
@@ -27,6 +30,7 @@ class NewJob(msgspec.Struct, frozen=True):
     topic_arn: str | None
     started_at_ms: int
     ends_at_ms: int | None
+    seed: int | None
 
 
 class Job(NewJob, frozen=True):
@@ -134,24 +138,32 @@ def finish(connection: sqlite3.Connection, job: Job, ending: Ending) -> bool:
 
 
 def due(connection: sqlite3.Connection, now_ms: int, most: int) -> list[Job]:
-    """Running jobs whose time is over, the earliest first."""
+    """Running jobs of the synthetic analyst whose time is over, the earliest first."""
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM job WHERE status = 'IN_PROGRESS' AND ends_at_ms <= ? ORDER BY ends_at_ms LIMIT ?",  # noqa: S608 (names of our own)
+        f"""
+        SELECT {_COLUMNS} FROM job WHERE status = 'IN_PROGRESS' AND seed IS NOT NULL AND ends_at_ms <= ?
+         ORDER BY ends_at_ms LIMIT ?
+        """,  # noqa: S608 (names of our own)
         (now_ms, most),
     )
     return [Job(*row) for row in rows]
 
 
 def next_end_ms(connection: sqlite3.Connection) -> int | None:
-    """When the next running job's time is over."""
-    (ends_at_ms,) = connection.execute("SELECT min(ends_at_ms) FROM job WHERE status = 'IN_PROGRESS'").fetchone()
+    """When the time of the synthetic analyst's next running job is over."""
+    (ends_at_ms,) = connection.execute(
+        "SELECT min(ends_at_ms) FROM job WHERE status = 'IN_PROGRESS' AND seed IS NOT NULL"
+    ).fetchone()
     return ends_at_ms  # type: ignore[no-any-return]  # a column of integers or NULL
 
 
 def first_unfinished(connection: sqlite3.Connection, after_number: int) -> Job | None:
-    """The running job started next after that one."""
+    """The running job started next after that one, of those that an analyst really looks at."""
     row = connection.execute(
-        f"SELECT {_COLUMNS} FROM job WHERE status = 'IN_PROGRESS' AND number > ? ORDER BY number LIMIT 1",  # noqa: S608 (names of our own)
+        f"""
+        SELECT {_COLUMNS} FROM job WHERE status = 'IN_PROGRESS' AND seed IS NULL AND number > ?
+         ORDER BY number LIMIT 1
+        """,  # noqa: S608 (names of our own)
         (after_number,),
     ).fetchone()
     return Job(*row) if row else None

@@ -9,7 +9,7 @@ import hashlib
 import re
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import takewhile
 
 from worker.local.analysts.bucket_names import ARCHIVE_BUCKET
@@ -20,6 +20,7 @@ from worker.local.storage.objects import STANDARD, StoredObject, multipart_etag
 _VIDEOS_PER_FOLDER = 200
 _CAMERAS = 32
 _FIRST_YEAR = 2024
+_FIRST_SECONDS = datetime(_FIRST_YEAR, 1, 1, tzinfo=UTC).timestamp()
 _NUMBER = re.compile(r"/(\d{6,12}) ", re.ASCII)
 _BYTES_PER_MS = (150, 650)  # 1.2 to 5.2 Mbit/s
 _PLAIN_TITLES = ("Gate", "Lobby east", "Hall-2", "Car park", "Stage_left")
@@ -103,4 +104,4 @@ class Archive:
 
 
 def _modified_at_seconds(number: int) -> float:
-    return (datetime(_FIRST_YEAR, 1, 1, tzinfo=UTC) + timedelta(seconds=number % (365 * 86_400))).timestamp()
+    return _FIRST_SECONDS + number % (365 * 86_400)
