@@ -12,10 +12,13 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from worker.local.sqs import messages
+from worker.local.state import kept_clock
 from worker.local.state.database import Database
 
 STATEMENTS = {
-    name: statement for name, statement in vars(messages).items() if name.isupper() and isinstance(statement, str)
+    name: statement
+    for name, statement in (vars(messages) | vars(kept_clock)).items()
+    if name.isupper() and isinstance(statement, str)
 }
 SEND_MANY = """
 INSERT INTO message (queue, message_id, body, sent_at_ms, visible_at_ms)

@@ -225,6 +225,47 @@ def test_the_clock_never_goes_back(new_service: NewService) -> None:
     assert moments_ms[0] >= time.time() * 1000 - 60_000
 
 
+@pytest.mark.parametrize(("idle_seconds", "away_seconds"), [(2.0, 0), (0.4, -3600)])
+def test_time_without_a_call_counts_before_a_kill(
+    new_service: NewService, idle_seconds: float, away_seconds: int
+) -> None:
+    """What passed while nothing was asked is not lost by kill -9, even if the machine's own clock was set back."""
+    service = new_service(speed=DAY_A_SECOND).start()
+    before_ms = Watch(service).now_ms()
+    began_at = time.monotonic()
+    until(lambda: time.monotonic() - began_at > idle_seconds)
+    idle_ms = (time.monotonic() - began_at) * 1000 * DAY_A_SECOND
+    service.kill()
+    be_away(service, away_seconds)
+    service.settings["local"]["speed"] = 1
+    service.start()
+    assert Watch(service).now_ms() - before_ms >= idle_ms
+
+
+def test_a_clock_that_was_stopped_stands_at_its_last_moment(new_service: NewService) -> None:
+    """After a stop in good order, the time without a process passes at true speed from the first moment on."""
+    service = new_service(speed=DAY_A_SECOND).start()
+    Watch(service).now_ms()
+    service.stop()
+    stopped_at_ms = kept_ms(service)
+    service.settings["local"]["speed"] = 1
+    service.start()
+    assert 0 <= Watch(service).now_ms() - stopped_at_ms < 60_000
+
+
+def kept_ms(service: Service) -> int:
+    """The moment of the clock that the database of the service holds."""
+    with closing(sqlite3.connect(service.data_dir / "local-service.sqlite")) as database:
+        [(now_ms,)] = database.execute("SELECT now_ms FROM clock")
+        return int(now_ms)
+
+
+def be_away(service: Service, true_seconds: int) -> None:
+    """Make a service that is not running find that it was away for so much longer."""
+    with closing(sqlite3.connect(service.data_dir / "local-service.sqlite")) as database, database:
+        database.execute("UPDATE clock SET true_ms = true_ms - ?", (true_seconds * 1000,))
+
+
 def test_a_killed_service_keeps_its_deadlines(new_service: NewService) -> None:
     """Hours that passed on the clock before a kill count after it: a job that was nearly due is soon over."""
     service = new_service(speed=HOUR_A_SECOND, job_seconds=7200, job_seconds_per_video_second=0).start()
@@ -261,3 +302,65 @@ def test_long_polls_and_visibility_are_the_clients_own(new_service: NewService) 
     began_at = time.monotonic()
     assert received(sqs, empty, WaitTimeSeconds=1) == []
     assert time.monotonic() - began_at >= 0.99
+
+
+def test_hidden_messages_count_the_time_without_a_process(new_service: NewService) -> None:
+    """Timeouts and delays that ran out while the service was away are over; of the others the rest is left."""
+    service = new_service(speed=HOUR_A_SECOND).start()
+    sqs = service.client("sqs", "queue")
+    kept = {"MessageRetentionPeriod": "1209600"}
+    held, delayed = (sqs.create_queue(QueueName=name, Attributes=kept)["QueueUrl"] for name in ("held", "delayed"))
+    for timeout_seconds in (300, 900):
+        sqs.send_message(QueueUrl=held, MessageBody=f"{timeout_seconds}")
+        sqs.send_message(QueueUrl=delayed, MessageBody=f"{timeout_seconds}", DelaySeconds=timeout_seconds)
+        assert len(received(sqs, held, VisibilityTimeout=timeout_seconds)) == 1
+    service.kill()
+    be_away(service, 600)
+    service.start()
+    sqs = service.client("sqs", "queue")
+    for queue_url in (held, delayed):
+        [back] = received(sqs, queue_url, WaitTimeSeconds=0, VisibilityTimeout=1_000)
+        assert back["Body"] == "300"
+    service.kill()
+    be_away(service, 300)
+    service.start()
+    sqs = service.client("sqs", "queue")
+    for queue_url in (held, delayed):
+        assert [message["Body"] for message in received(sqs, queue_url, WaitTimeSeconds=0)] == ["900"]
+
+
+@pytest.mark.parametrize(("before", "after"), [(HOUR_A_SECOND, 1), (1, HOUR_A_SECOND)])
+def test_a_timeout_stays_the_clients_own_at_another_speed(new_service: NewService, before: int, after: int) -> None:
+    """A message comes back after the client's true seconds, whatever speed the service is restarted with."""
+    service = new_service(speed=before).start()
+    sqs = service.client("sqs", "queue")
+    kept = {"MessageRetentionPeriod": "1209600"}
+    queue_url = sqs.create_queue(QueueName="held", Attributes=kept)["QueueUrl"]
+    sqs.send_message(QueueUrl=queue_url, MessageBody="x")
+    began_at = time.monotonic()
+    [held] = received(sqs, queue_url, VisibilityTimeout=2)
+    service.kill()
+    service.settings["local"]["speed"] = after
+    service.start()
+    [again] = received(service.client("sqs", "queue"), queue_url, WaitTimeSeconds=20)
+    assert 1.99 <= time.monotonic() - began_at < 15
+    assert again["MessageId"] == held["MessageId"]
+
+
+def test_twelve_hours_of_visibility_outlive_a_change_of_speed(new_service: NewService) -> None:
+    """What is left of the 12 hours from the receive is counted in true seconds over a restart, too."""
+    service = new_service(speed=HOUR_A_SECOND).start()
+    sqs = service.client("sqs", "queue")
+    kept = {"MessageRetentionPeriod": "1209600"}
+    queue_url = sqs.create_queue(QueueName="held", Attributes=kept)["QueueUrl"]
+    sqs.send_message(QueueUrl=queue_url, MessageBody="x")
+    [message] = received(sqs, queue_url, VisibilityTimeout=43_000)
+    service.kill()
+    be_away(service, 1_000)
+    service.settings["local"]["speed"] = 1
+    service.start()
+    sqs = service.client("sqs", "queue")
+    held = {"QueueUrl": queue_url, "ReceiptHandle": message["ReceiptHandle"]}
+    sqs.change_message_visibility(**held, VisibilityTimeout=42_100)
+    with pytest.raises(ClientError, match="InvalidParameterValue"):
+        sqs.change_message_visibility(**held, VisibilityTimeout=42_200)

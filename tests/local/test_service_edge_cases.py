@@ -81,7 +81,7 @@ def test_six_hours_of_entries() -> None:
     analysis = analysed("six-hours.mp4")
     assert analysis.metadata["DurationMillis"] == SIX_HOURS_MS
     assert len(analysis.labels) == 130_000
-    assert analysis.labels[-1]["Timestamp"] < SIX_HOURS_MS
+    assert analysis.labels[-1].timestamp < SIX_HOURS_MS
 
 
 def test_an_unsupported_codec_fails(rekognition: Any) -> None:

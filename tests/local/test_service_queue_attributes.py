@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local.conftest import REGION, Service, received, until
+from tests.local.conftest import AT_ONCE, REGION, Service, finished, notice, received, until
 from tests.local.test_service_queues import hold_more
 from worker.local.accounts import account_of
 
@@ -84,12 +84,86 @@ def test_a_queue_is_made_once(sqs: Any) -> None:
 
 
 def test_a_queue_is_of_the_region_that_made_it(service: Service) -> None:
-    """The region of the call that makes a queue stands in its ARN and in the lists of that region only."""
-    sqs, name = service.client("sqs", "queue", region="eu-west-1"), new_name()
+    """A queue is there in the region of the call that made it only; its ARN names that region."""
+    elsewhere, sqs = (service.client("sqs", "queue", region=region) for region in (REGION, "eu-west-1"))
+    name = new_name()
     url = sqs.create_queue(QueueName=name)["QueueUrl"]
     assert attributes_of(sqs, url)["QueueArn"] == arn(name, "eu-west-1")
     assert sqs.list_queues(QueueNamePrefix=name)["QueueUrls"] == [url]
-    assert "QueueUrls" not in service.client("sqs", "queue").list_queues(QueueNamePrefix=name)
+    assert "QueueUrls" not in elsewhere.list_queues(QueueNamePrefix=name)
+    for call, request in (
+        (elsewhere.receive_message, {"QueueUrl": url}),
+        (elsewhere.delete_queue, {"QueueUrl": url}),
+        (elsewhere.get_queue_url, {"QueueName": name}),
+    ):
+        with pytest.raises(elsewhere.exceptions.QueueDoesNotExist):
+            call(**request)
+
+
+def test_queues_of_two_regions_share_a_name_and_nothing_else(service: Service) -> None:
+    """Queues of one name in two regions have their own attributes, messages and handles."""
+    name = new_name()
+    here, there = (service.client("sqs", "queue", region=region) for region in (REGION, "eu-west-1"))
+    url = here.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "5"})["QueueUrl"]
+    assert there.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "7"})["QueueUrl"] == url
+    assert [attributes_of(sqs, url)["VisibilityTimeout"] for sqs in (here, there)] == ["5", "7"]
+
+    here.send_message(QueueUrl=url, MessageBody="x")
+    assert received(there, url, WaitTimeSeconds=0) == []
+    [message] = received(here, url)
+    with pytest.raises(there.exceptions.ReceiptHandleIsInvalid):
+        there.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    there.delete_queue(QueueUrl=url)
+    assert attributes_of(here, url)["ApproximateNumberOfMessagesNotVisible"] == "1"
+
+
+def test_a_lane_of_its_own_queue_hears_in_its_region(new_service: Callable[..., Service]) -> None:
+    """A queue and a topic that a lane names are there without being made, in the lane's region only."""
+    account, queue = "111122223333", "https://sqs.eu-west-1.amazonaws.com/111122223333/notices"
+    channel = {
+        "SNSTopicArn": f"arn:aws:sns:eu-west-1:{account}:AmazonRekognition-done",
+        "RoleArn": f"arn:aws:iam::{account}:role/publish",
+    }
+    service = new_service(**AT_ONCE)
+    service.settings["lanes"] = {
+        "named": {
+            "region": "eu-west-1",
+            "queue_url": queue,
+            "sns_topic_arn": channel["SNSTopicArn"],
+            "publish_role_arn": channel["RoleArn"],
+        }
+    }
+    service.start()
+    rekognition = service.client("rekognition", region="eu-west-1")
+    video = {"S3Object": {"Bucket": "synthetic-edge-cases", "Name": "one-label.mp4"}}
+    job_id = rekognition.start_content_moderation(Video=video, NotificationChannel=channel)["JobId"]
+    [message] = received(service.client("sqs", region="eu-west-1"), queue)
+    assert notice(message)["JobId"] == job_id
+    elsewhere = service.client("sqs")
+    with pytest.raises(elsewhere.exceptions.QueueDoesNotExist):
+        elsewhere.receive_message(QueueUrl=queue)
+
+
+def test_topics_reach_queues_of_their_own_region(new_service: Callable[..., Service]) -> None:
+    """Topics of one name in two regions reach each its own region's queue, be it a lane's or any other."""
+    service = new_service(**AT_ONCE).start()
+    account, regions = account_of("main"), (REGION, "eu-west-1")
+    started: dict[tuple[str, str], str] = {}
+    for region in regions:
+        service.client("sqs", region=region).create_queue(QueueName="made")
+        for name in ("main", "made"):
+            channel = {
+                "SNSTopicArn": f"arn:aws:sns:{region}:{account}:AmazonRekognition-{name}",
+                "RoleArn": f"arn:aws:iam::{account}:role/publish",
+            }
+            video = {"S3Object": {"Bucket": "synthetic-edge-cases", "Name": "one-label.mp4"}}
+            rekognition = service.client("rekognition", region=region)
+            job_id = rekognition.start_content_moderation(Video=video, NotificationChannel=channel)["JobId"]
+            finished(rekognition, job_id)
+            started[region, name] = job_id
+    for (region, name), job_id in started.items():
+        messages = received(service.client("sqs", region=region), f"{service.url}/{account}/{name}")
+        assert [notice(message)["JobId"] for message in messages] == [job_id]
 
 
 @pytest.mark.parametrize(
@@ -244,7 +318,7 @@ def test_a_deleted_queue_is_gone(new_service: Callable[..., Service]) -> None:
     with pytest.raises(sqs.exceptions.QueueDeletedRecently):
         sqs.create_queue(QueueName="short-lived")
     service.kill()
-    hold_more(service, f"{ACCOUNT}/short-lived", 3)
+    hold_more(service, f"{ACCOUNT}/{REGION}/short-lived", 3)
     service.start()
     sqs = service.client("sqs", "queue")
 

@@ -472,7 +472,7 @@ def test_too_many_messages_in_flight(new_service: Callable[..., Service]) -> Non
         sqs.send_message(QueueUrl=url, MessageBody=body)
     held, back = received(sqs, url, MaxNumberOfMessages=2, VisibilityTimeout=3_600)
     service.kill()
-    hold_more(service, f"{account_of('queue')}/full", IN_FLIGHT - 2)
+    hold_more(service, f"{account_of('queue')}/{REGION}/full", IN_FLIGHT - 2)
     service.start()
     sqs = service.client("sqs", "queue")
     url = sqs.get_queue_url(QueueName="full")["QueueUrl"]

@@ -11,7 +11,7 @@ import socket
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,10 +37,10 @@ from worker.local.moderation.analysing_runner import AnalysingRunner
 from worker.local.moderation.endings import Endings
 from worker.local.moderation.notices import Notices
 from worker.local.moderation.page_tokens import PageTokens
-from worker.local.moderation.publisher import Publisher
+from worker.local.moderation.publisher import OtherSns, Outlet, Publisher, SubscribedQueues
 from worker.local.moderation.quotas import Quotas
 from worker.local.moderation.reads import Reads
-from worker.local.moderation.runner import Runner
+from worker.local.moderation.runner import Runners
 from worker.local.moderation.starts import Starts
 from worker.local.moderation.timed_runner import JobTimes, TimedRunner
 from worker.local.protocol.json_protocol import JsonProtocol
@@ -115,27 +115,36 @@ async def _build(settings: Settings, database: Database, clients: RemoteClients,
     folders = Folders(database)
     buckets = Buckets(Archive(synthetic, local.seed, local.videos), folders)
     objects: Objects = buckets if endpoints.s3 is None else RemoteObjects(clients, endpoints.s3)
-    publisher = None if endpoints.sns is None else Publisher(database, clients, endpoints.sns)
-    endings = Endings(Notices(channels, faults, to_sns=publisher is not None), queues, publisher, faults)
-    runner: Runner
+    outlet: Outlet = SubscribedQueues(database, channels, queues)
+    if endpoints.sns is not None:
+        outlet = OtherSns(database, clients, endpoints.sns)
+    publisher = Publisher(database, outlet)
+    endings = Endings(Notices(channels, faults, to_sns=endpoints.sns is not None), queues, publisher, faults)
     if local.analyst == "onnx":
-        runner = AnalysingRunner(database, endings, await anyio.to_thread.run_sync(_onnx_analyst), objects)
-    else:
-        times = JobTimes(local.job_seconds, local.job_seconds_per_video_second)
-        runner = TimedRunner(database, endings, synthetic, times)
-    starts = Starts(database, runner, objects, quotas, faults)
-    reads = Reads(database, runner, PageTokens(await _page_secret(database)), faults)
+        await anyio.to_thread.run_sync(_onnx_analyst)  # now, rather than at the first job, to tell what is missing
+    times = JobTimes(local.job_seconds, local.job_seconds_per_video_second)
+    runners = Runners(
+        synthetic=TimedRunner(database, endings, SyntheticAnalyst, local.seed, times),
+        real=AnalysingRunner(database, endings, _onnx_analyst, objects),
+    )
+    starts = Starts(database, runners.real if local.analyst == "onnx" else runners.synthetic, objects, quotas, faults)
+    reads = Reads(database, runners, PageTokens(await _page_secret(database)), faults)
     operations = rekognition_operations(starts, reads, quotas) | sqs_operations(Sqs(database, queues, channels, url))
     calls = Calls(
-        JsonProtocol(operations, check_answers=local.check_answers), Sts(), S3Protocol(S3(buckets)), faults, ledger
+        JsonProtocol(operations, check_answers=local.check_answers),
+        Sts(),
+        S3Protocol(S3(buckets)),
+        faults,
+        ledger,
+        quotas,
     )
     background: list[Callable[[], Coroutine[None, None, None]]] = [
-        runner.run,
+        runners.synthetic.run,
+        runners.real.run,
+        publisher.run,
         ledger.run,
         partial(_forget_old_messages, database),
     ]
-    if publisher is not None:
-        background.append(publisher.run)
     return _Parts(Front(calls, ledger, faults, folders).application(), background, queues, ledger)
 
 
@@ -149,6 +158,7 @@ async def _persistently(run: Callable[[], Coroutine[None, None, None]]) -> None:
         await anyio.sleep(_PAUSE_SECONDS)
 
 
+@cache
 def _onnx_analyst() -> Analyst:
     try:
         from worker.local.analysts.onnx import OnnxAnalyst  # noqa: PLC0415 (its packages are an extra)

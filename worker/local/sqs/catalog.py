@@ -6,15 +6,14 @@ import sqlite3
 
 import msgspec
 
-_COLUMNS = "queue, region, attributes, dead_letter_queue, created_at_ms, modified_at_ms, purged_at_ms, deleted_at_ms"
+_COLUMNS = "queue, attributes, dead_letter_queue, created_at_ms, modified_at_ms, purged_at_ms, deleted_at_ms"
 _PAST_EVERY_NAME = "\x7f"  # sorts after all characters of a queue's name
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A queue as it is kept; `attributes` are those that were set."""
+    """A queue as it is kept, by the key of its name; `attributes` are those that were set."""
 
     queue: str
-    region: str
     attributes: dict[str, str]
     dead_letter_queue: str | None
     created_at_ms: int
@@ -24,19 +23,19 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def find(connection: sqlite3.Connection, queue: str) -> Row | None:
-    """The queue `account/name`, also one that was deleted."""
+    """The queue of the key, also one that was deleted."""
     row = connection.execute(f"SELECT {_COLUMNS} FROM queue WHERE queue = ?", (queue,)).fetchone()  # noqa: S608 (a constant)
     if row is None:
         return None
-    key, region, attributes, *rest = row
-    return Row(key, region, msgspec.json.decode(attributes, type=dict[str, str]), *rest)
+    key, attributes, *rest = row
+    return Row(key, msgspec.json.decode(attributes, type=dict[str, str]), *rest)
 
 
 def save(connection: sqlite3.Connection, row: Row) -> None:
     """Keep the queue as it is now."""
     values = list(msgspec.structs.astuple(row))
-    values[2] = msgspec.json.encode(row.attributes).decode()
-    connection.execute(f"INSERT OR REPLACE INTO queue ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608 (a constant)
+    values[1] = msgspec.json.encode(row.attributes).decode()
+    connection.execute(f"INSERT OR REPLACE INTO queue ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608 (a constant)
 
 
 def remove(connection: sqlite3.Connection, queue: str) -> None:
@@ -44,15 +43,15 @@ def remove(connection: sqlite3.Connection, queue: str) -> None:
     connection.execute("DELETE FROM queue WHERE queue = ?", (queue,))
 
 
-def begins_with(connection: sqlite3.Connection, start: str, region: str, after: str, most: int) -> list[str]:
-    """The region's queues whose `account/name` begins with `start`, in their order, from behind `after`."""
+def begins_with(connection: sqlite3.Connection, start: str, after: str, most: int) -> list[str]:
+    """The queues whose keys begin with `start`, in their order, from behind `after`."""
     rows = connection.execute(
         """
         SELECT queue FROM queue
-         WHERE queue >= ? AND queue < ? AND queue > ? AND region = ? AND deleted_at_ms IS NULL
+         WHERE queue >= ? AND queue < ? AND queue > ? AND deleted_at_ms IS NULL
          ORDER BY queue LIMIT ?
         """,
-        (start, start + _PAST_EVERY_NAME, after, region, most),
+        (start, start + _PAST_EVERY_NAME, after, most),
     )
     return [queue for (queue,) in rows]
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from worker.local.protocol.refusals import ServiceError
+from worker.local.sqs.queue_names import QueueName, name_of_arn
 from worker.local.sqs.refusals import bad_attribute, bad_value, unknown_attribute
 
 DEFAULTS = {
@@ -42,7 +43,6 @@ _RANGES = {
 _DOCUMENTS = ("RedrivePolicy", "RedriveAllowPolicy", "Policy")
 _REMOVABLE = (*_DOCUMENTS, "KmsMasterKeyId")  # an empty value takes them away
 _INTEGER = re.compile(r"\d{1,10}")
-_QUEUE_ARN = re.compile(r"arn:aws[a-z-]*:sqs:([a-z0-9-]+):(\d{12}):([A-Za-z0-9_-]{1,80})")
 _RECEIVES = (1, 1_000)
 _DEFAULT_RECEIVES = 10
 _MOST_ALLOWED_SOURCES = 10
@@ -52,10 +52,9 @@ KNOWN = SETTABLE | set(READ_ONLY)
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What a redrive policy names: a queue by region and `account/name`, and after how many receives."""
+    """What a redrive policy names: a queue, and after how many receives."""
 
-    region: str
-    queue: str
+    queue: QueueName
     most_receives: int
 
 
@@ -79,15 +78,15 @@ def target_of(policy: str) -> Target:
     document = _document("RedrivePolicy", policy)
     if "deadLetterTargetArn" not in document:
         raise refused_policy(policy, "Redrive policy does not contain mandatory attribute: deadLetterTargetArn.")
-    arn = _QUEUE_ARN.fullmatch(str(document["deadLetterTargetArn"]))
-    if arn is None:
+    queue = name_of_arn(str(document["deadLetterTargetArn"]))
+    if queue is None:
         raise refused_policy(policy, "Invalid value for deadLetterTargetArn.")
     receives = _integer(document.get("maxReceiveCount", _DEFAULT_RECEIVES))
     least, most = _RECEIVES
     if receives is None or not least <= receives <= most:
         reason = f"Invalid value for maxReceiveCount: {document['maxReceiveCount']}, valid values are from {least} to"
         raise refused_policy(policy, f"{reason} {most} both inclusive.")
-    return Target(arn[1], f"{arn[2]}/{arn[3]}", receives)
+    return Target(queue, receives)
 
 
 def allows(policy: str | None, source_arn: str) -> bool:
@@ -141,7 +140,7 @@ def _check_allowed_sources(document: Mapping[str, Any]) -> None:
         raise bad_attribute("RedriveAllowPolicy")
     if (permission == "byQueue") != bool(sources) or len(sources) > _MOST_ALLOWED_SOURCES:
         raise bad_attribute("RedriveAllowPolicy")
-    if not all(_QUEUE_ARN.fullmatch(str(arn)) for arn in sources):
+    if not all(name_of_arn(str(arn)) for arn in sources):
         raise bad_attribute("RedriveAllowPolicy")
 
 

@@ -15,9 +15,10 @@ import msgspec
 
 from worker.local.protocol.identity import Caller
 from worker.local.sqs import catalog, messages
-from worker.local.sqs.channels import Channels, is_queue_name
+from worker.local.sqs.channels import Channels
 from worker.local.sqs.directory import Directory, Queue
 from worker.local.sqs.queue_attributes import KNOWN, allows, normal, refused_policy, target_of
+from worker.local.sqs.queue_names import QueueName, is_queue_name, name_of_key
 from worker.local.sqs.queues import Queues
 from worker.local.sqs.refusals import (
     bad_parameter,
@@ -54,8 +55,8 @@ class QueueOperations:
         if not is_queue_name(name):
             raise bad_parameter("Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length")
         attributes = normal(request.get("Attributes") or {})
-        key = f"{caller.account}/{name}"
-        if await self._database.write(lambda connection: self._create(connection, key, caller.region, attributes)):
+        key = QueueName(caller.account, caller.region, name).key
+        if await self._database.write(lambda connection: self._create(connection, key, attributes)):
             await self._queues.purge(key)  # of what an earlier queue of the name may have left
         return _url_answer(self._directory.url_of(key))
 
@@ -117,16 +118,16 @@ class QueueOperations:
         await self._queues.purge(queue.key)
         return b"{}"
 
-    def _create(self, connection: sqlite3.Connection, key: str, region: str, attributes: dict[str, str]) -> bool:
+    def _create(self, connection: sqlite3.Connection, key: str, attributes: dict[str, str]) -> bool:
         """Whether there was no such queue."""
-        if (queue := self._directory.find(connection, key, region)) is not None:
+        if (queue := self._directory.find(connection, key)) is not None:
             _check_same(queue, attributes)
             return False
         now_ms = self._clock.now_ms()
         former = catalog.find(connection, key)
         if former is not None and former.deleted_at_ms is not None and self._is_recent(former.deleted_at_ms):
             raise deleted_recently(_REST_SECONDS)
-        self._save(connection, catalog.Row(key, region, {}, None, now_ms, now_ms), attributes)
+        self._save(connection, catalog.Row(key, {}, None, now_ms, now_ms), attributes)
         return True
 
     def _delete(self, connection: sqlite3.Connection, queue: Queue) -> None:
@@ -158,16 +159,15 @@ class QueueOperations:
         catalog.save(connection, msgspec.structs.replace(row, attributes=attributes, dead_letter_queue=target_key))
 
     def _dead_letter_queue(self, connection: sqlite3.Connection, row: catalog.Row, policy: str) -> Queue:
-        target = target_of(policy)
-        if target.queue.partition("/")[0] != row.queue.partition("/")[0]:
+        source, target = name_of_key(row.queue), target_of(policy).queue
+        if target.account != source.account:
             raise refused_policy(policy, "Dead-letter target owner should be same as the source.")
-        if target.queue == row.queue:
+        if target == source:
             raise refused_policy(policy, "A queue cannot be its own dead-letter queue.")
-        queue = self._directory.find(connection, target.queue, row.region)
-        if queue is None or queue.region != target.region or target.region != row.region:
+        queue = self._directory.find(connection, target.key)
+        if queue is None or target.region != source.region:
             raise refused_policy(policy, "Dead letter target does not exist.")
-        source_arn = f"arn:aws:sqs:{row.region}:{row.queue.replace('/', ':')}"
-        if not allows(queue.attributes.get("RedriveAllowPolicy"), source_arn):
+        if not allows(queue.attributes.get("RedriveAllowPolicy"), source.arn):
             raise refused_policy(policy, "The dead-letter queue does not allow the queue to use it.")
         return queue
 
@@ -190,7 +190,7 @@ def _row_of(connection: sqlite3.Connection, queue: Queue) -> catalog.Row:
     row = catalog.find(connection, queue.key)
     if row is not None and row.deleted_at_ms is None:
         return row
-    return catalog.Row(queue.key, queue.region, {}, None, queue.created_at_ms, queue.modified_at_ms)
+    return catalog.Row(queue.key, {}, None, queue.created_at_ms, queue.modified_at_ms)
 
 
 def _check_same(queue: Queue, attributes: Mapping[str, str]) -> None:

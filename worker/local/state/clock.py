@@ -14,8 +14,8 @@ class Clock:
 
     def __init__(self, began_at_ms: int, speed: float = 1.0) -> None:
         self._began_at_ms = began_at_ms
-        self._speed = speed
         self._began_at_seconds = time.monotonic()
+        self.speed = speed
 
     def now_ms(self) -> int:
         """The present moment."""
@@ -23,12 +23,12 @@ class Clock:
 
     def passed_seconds(self) -> float:
         """How long the process has run; finer than milliseconds, which may hold many calls."""
-        return (time.monotonic() - self._began_at_seconds) * self._speed
+        return (time.monotonic() - self._began_at_seconds) * self.speed
 
     def after(self, client_seconds: float) -> int:
         """The moment at which that many of a client's seconds will have passed."""
-        return self.now_ms() + round(client_seconds * 1000 * self._speed)
+        return self.now_ms() + round(client_seconds * 1000 * self.speed)
 
     def seconds_until(self, moment_ms: float) -> float:
         """How long a client waits for the moment; negative once it is over."""
-        return (moment_ms - self.now_ms()) / (1000 * self._speed)
+        return (moment_ms - self.now_ms()) / (1000 * self.speed)

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -20,12 +19,14 @@ import anyio.to_thread
 import msgspec
 
 from worker.errors import UsageError
+from worker.local.state import kept_clock
 from worker.local.state.clock import Clock
+from worker.local.state.kept_clock import KEPT_EVERY_SECONDS
 
 T = TypeVar("T")
 Action = Callable[[sqlite3.Connection], T]
 
-_VERSION = 2
+_VERSION = 3
 _LARGEST_GROUP = 256  # writes in one transaction: keeps a group to some milliseconds
 _SCHEMA = """
 CREATE TABLE job (
@@ -43,14 +44,15 @@ CREATE TABLE job (
     topic_arn       TEXT,
     started_at_ms   INTEGER NOT NULL,
     ends_at_ms      INTEGER,                    -- NULL where only the analysis itself tells
+    seed            INTEGER,                    -- of the synthetic analyst; NULL where one really looks
     status          TEXT NOT NULL DEFAULT 'IN_PROGRESS' CHECK (status IN ('IN_PROGRESS', 'SUCCEEDED', 'FAILED')),
     status_message  TEXT,
     ended_at_ms     INTEGER,
     minutes         REAL NOT NULL DEFAULT 0,
     CHECK ((status = 'IN_PROGRESS') = (ended_at_ms IS NULL))
 );
-CREATE INDEX job_due ON job (ends_at_ms) WHERE status = 'IN_PROGRESS';
-CREATE INDEX job_unfinished ON job (number) WHERE status = 'IN_PROGRESS';
+CREATE INDEX job_due ON job (ends_at_ms) WHERE status = 'IN_PROGRESS' AND seed IS NOT NULL;
+CREATE INDEX job_unfinished ON job (number) WHERE status = 'IN_PROGRESS' AND seed IS NULL;
 
 CREATE TABLE token (
     account        TEXT NOT NULL,
@@ -96,8 +98,7 @@ CREATE TABLE call (
 ) WITHOUT ROWID;
 
 CREATE TABLE queue (                            -- those that were created, or changed, or are dead-letter queues
-    queue              TEXT PRIMARY KEY,        -- account/name
-    region             TEXT NOT NULL,
+    queue              TEXT PRIMARY KEY,        -- account/region/name
     attributes         TEXT NOT NULL,           -- a JSON object of those that were set
     dead_letter_queue  TEXT,                    -- the target of its redrive policy
     created_at_ms      INTEGER NOT NULL,
@@ -134,7 +135,13 @@ CREATE TABLE publication (
 );
 CREATE INDEX publication_due ON publication (due_at_ms);
 CREATE TABLE folder (bucket TEXT PRIMARY KEY, path TEXT NOT NULL);
-CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), now_ms INTEGER NOT NULL, true_ms INTEGER NOT NULL);
+CREATE TABLE clock (
+    id       INTEGER PRIMARY KEY CHECK (id = 1),
+    now_ms   INTEGER NOT NULL,
+    true_ms  INTEGER NOT NULL,
+    speed    REAL NOT NULL,
+    went_on  INTEGER NOT NULL                   -- whether the process ran on after that moment
+);
 CREATE TABLE remembered (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
@@ -153,13 +160,14 @@ class _Outcome(msgspec.Struct, frozen=True):
 class Database:
     """Open within a running event loop; `close` waits for the writes that were asked for.
 
-    The clock goes on from the last write: at true speed for the time that no process ran, at `speed` from now on.
+    The clock goes on from where it was: at true speed for the time that no process ran, at `speed` from now on. It is
+    kept with every group, and while there is nothing to write several times a second.
     """
 
     def __init__(self, path: Path, speed: float) -> None:
         with closing(_connect(path)) as connection:
             _prepare(connection, path)
-            self.clock = Clock(_resumes_at_ms(connection), speed)
+            self.clock = _resumed_clock(connection, speed)
         self._path = path
         self._loop = asyncio.get_running_loop()
         self._reader = _connect(path)
@@ -190,15 +198,18 @@ class Database:
 
     def _write_groups(self) -> None:
         with closing(_connect(self._path)) as connection:
-            while group := self._next_group():
+            while (group := self._next_group()) is not None:
                 outcomes = _write_group(connection, group, self.clock)
-                self._loop.call_soon_threadsafe(_deliver, outcomes)
+                if outcomes:
+                    self._loop.call_soon_threadsafe(_deliver, outcomes)
+            with suppress(sqlite3.Error):  # the moment of the last group will do
+                kept_clock.keep(connection, self.clock, goes_on=False)
 
-    def _next_group(self) -> list[_Write]:
-        """Wait for a write and take the ones that came meanwhile; empty at the end."""
+    def _next_group(self) -> list[_Write] | None:
+        """Wait a while for a write and take the ones that came meanwhile; None at the end."""
         group: list[_Write] = []
         try:
-            write = self._writes.get()
+            write = self._writes.get(timeout=KEPT_EVERY_SECONDS)
             while write is not None and len(group) < _LARGEST_GROUP - 1:
                 group.append(write)
                 write = self._writes.get_nowait()
@@ -208,6 +219,8 @@ class Database:
             group.append(write)
         elif group:
             self._writes.put(None)  # the end comes after this group
+        else:
+            return None
         return group
 
 
@@ -229,22 +242,18 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _resumes_at_ms(connection: sqlite3.Connection) -> int:
-    true_now_ms = time.time_ns() // 1_000_000
-    row = connection.execute("SELECT now_ms, true_ms FROM clock").fetchone()
-    return true_now_ms if row is None else int(row[0] + max(0, true_now_ms - row[1]))
-
-
-def _keep_time(connection: sqlite3.Connection, clock: Clock) -> None:
-    moments = (clock.now_ms(), time.time_ns() // 1_000_000)
-    connection.execute("INSERT OR REPLACE INTO clock (id, now_ms, true_ms) VALUES (1, ?, ?)", moments)
+def _resumed_clock(connection: sqlite3.Connection, speed: float) -> Clock:
+    with _transaction(connection):
+        clock = kept_clock.resumed(connection, speed)
+        kept_clock.keep(connection, clock, goes_on=True)
+        return clock
 
 
 def _write_group(connection: sqlite3.Connection, group: list[_Write], clock: Clock) -> list[_Outcome]:
     try:
         with _transaction(connection):
             outcomes = [_attempt(connection, write) for write in group]
-            _keep_time(connection, clock)
+            kept_clock.keep(connection, clock, goes_on=True)
             return outcomes
     except sqlite3.Error as error:
         return [_Outcome(write.answer, None, error) for write in group]

@@ -8,9 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from bisect import bisect_left
 from collections.abc import AsyncGenerator, Iterator
-from itertools import islice
 from pathlib import Path
 
 import anyio.to_thread
@@ -88,9 +86,8 @@ class Folder:
 
     def _below(self, folder: Path, parent: str, prefix: str, start: str) -> Iterator[StoredObject]:
         """Objects not below `start`, which is not below `prefix`, of the folder that `parent` stands for in keys."""
-        names = self._directories.names(folder)
         first_part, slash, _ = start.removeprefix(parent).partition("/") if start.startswith(parent) else ("", "", "")
-        for name in islice(names, bisect_left(names, first_part + slash), None):
+        for name in self._directories.names(folder).since(first_part + slash):
             key = parent + name
             if not (key.startswith(prefix) or prefix.startswith(key)):
                 return
