@@ -26,7 +26,7 @@ from worker.local.state.kept_clock import KEPT_EVERY_SECONDS
 T = TypeVar("T")
 Action = Callable[[sqlite3.Connection], T]
 
-_VERSION = 3
+_VERSION = 2
 _LARGEST_GROUP = 256  # writes in one transaction: keeps a group to some milliseconds
 _SCHEMA = """
 CREATE TABLE job (
