@@ -27,6 +27,7 @@ folder, stop_seconds = pathlib.Path(sys.argv[1]), float(sys.argv[2])
 diary = os.open(folder / "diary", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 def stop(*_):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keeper's word and its death may both arrive
     os.write(diary, b"stopping 0\\n")
     time.sleep(stop_seconds)
     (folder / "alone").rmdir()
