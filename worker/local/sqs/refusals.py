@@ -22,14 +22,13 @@ def no_such_queue() -> ServiceError:
 
 def bad_address(queue_url: str) -> ServiceError:
     """What was given is no queue's URL."""
-    message = f"The address {queue_url} is not valid for this endpoint."
-    return ServiceError("InvalidAddress", message, 404, query_code="InvalidAddress")
+    return _documented("InvalidAddress", f"The address {queue_url} is not valid for this endpoint.")
 
 
 def name_exists(attribute: str) -> ServiceError:
     """The queue is there, with another value of the attribute."""
     message = f"A queue already exists with the same name and a different value for attribute {attribute}"
-    return ServiceError("QueueNameExists", message, query_code="QueueAlreadyExists")
+    return _documented("QueueNameExists", message)
 
 
 def deleted_recently(wait_seconds: int) -> ServiceError:
@@ -37,13 +36,13 @@ def deleted_recently(wait_seconds: int) -> ServiceError:
     message = (
         f"You must wait {wait_seconds} seconds after deleting a queue before you can create another with its name."
     )
-    return ServiceError("QueueDeletedRecently", message, query_code=_PREFIX + "QueueDeletedRecently")
+    return _documented("QueueDeletedRecently", message)
 
 
 def purge_in_progress(name: str, wait_seconds: int) -> ServiceError:
     """The queue was purged a moment ago."""
     message = f"Only one PurgeQueue operation on {name} is allowed every {wait_seconds} seconds."
-    return ServiceError("PurgeQueueInProgress", message, 403, query_code=_PREFIX + "PurgeQueueInProgress")
+    return _documented("PurgeQueueInProgress", message)
 
 
 def over_limit() -> ServiceError:
@@ -53,8 +52,7 @@ def over_limit() -> ServiceError:
 
 def bad_handle(handle: str) -> ServiceError:
     """The handle was never given out for this queue."""
-    message = f'The input receipt handle "{handle}" is not a valid receipt handle.'
-    return ServiceError("ReceiptHandleIsInvalid", message, 404, query_code="ReceiptHandleIsInvalid")
+    return _documented("ReceiptHandleIsInvalid", f'The input receipt handle "{handle}" is not a valid receipt handle.')
 
 
 def not_in_flight() -> ServiceError:
@@ -114,6 +112,7 @@ def of_entry(entry_id: str, error: ServiceError) -> dict[str, Any]:
     return {"Id": entry_id, "SenderFault": True, "Code": code, "Message": error.message}
 
 
-def _documented(code: str) -> ServiceError:
+def _documented(code: str, message: str | None = None) -> ServiceError:
+    """Status and older code stand in the table of SQS's errors, and the message where none is given."""
     found = SQS.errors[code]
-    return ServiceError(code, found.message, found.status, found.query_code)
+    return ServiceError(code, found.message if message is None else message, found.status, found.query_code)
