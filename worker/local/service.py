@@ -45,7 +45,6 @@ from worker.local.moderation.starts import Starts
 from worker.local.moderation.timed_runner import JobTimes, TimedRunner
 from worker.local.protocol.json_protocol import JsonProtocol
 from worker.local.s3 import S3
-from worker.local.s3.protocol import S3Protocol
 from worker.local.sqs import messages
 from worker.local.sqs.channels import Channels
 from worker.local.sqs.directory import LANE_RETENTION_SECONDS
@@ -133,7 +132,7 @@ async def _build(settings: Settings, database: Database, clients: RemoteClients,
     calls = Calls(
         JsonProtocol(operations, check_answers=local.check_answers),
         Sts(),
-        S3Protocol(S3(buckets)),
+        S3(buckets),
         faults,
         ledger,
         quotas,

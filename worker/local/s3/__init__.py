@@ -3,8 +3,6 @@
 Reference: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html
 """
 
-from worker.local.s3.addressing import operation_of
-from worker.local.s3.refusals import S3Error, refusal
 from worker.local.s3.service import S3
 
-__all__ = ["S3", "S3Error", "operation_of", "refusal"]
+__all__ = ["S3"]

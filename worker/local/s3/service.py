@@ -9,11 +9,12 @@ from aiohttp import hdrs, web
 
 from worker.local.protocol import xml
 from worker.local.protocol.identity import Caller
+from worker.local.protocol.refusals import ServiceError
 from worker.local.s3.addressing import Address, address_of, operation_of
 from worker.local.s3.listing import NAMESPACE, objects_document, versions_document
 from worker.local.s3.overview import buckets_document
 from worker.local.s3.reading import get_object, head_object
-from worker.local.s3.refusals import S3Error
+from worker.local.s3.refusals import S3Error, refusal
 from worker.local.storage.buckets import Buckets
 from worker.local.storage.objects import Bucket
 
@@ -29,9 +30,13 @@ class S3:
     def __init__(self, buckets: Buckets) -> None:
         self._buckets = buckets
 
-    async def answer(self, caller: Caller, request: web.Request) -> web.StreamResponse:
-        """Carry the request out, or raise what S3 would answer."""
-        operation, address = operation_of(request), address_of(request)
+    def operation_of(self, request: web.Request) -> str:
+        """By method, path and query."""
+        return operation_of(request)
+
+    async def carry_out(self, caller: Caller, operation: str, request: web.Request) -> web.StreamResponse:
+        """Answer the request, or raise what S3 would answer."""
+        address = address_of(request)
         if operation == "ListBuckets":
             return _document(buckets_document(caller, self._buckets.names(), request.query))
         bucket = self._bucket(address)
@@ -49,6 +54,12 @@ class S3:
         listing: Listing = objects_document if operation == "ListObjectsV2" else versions_document
         body = await anyio.to_thread.run_sync(listing, caller, address.bucket, bucket, request.query)
         return _document(body, {_REGION_HEADER: region})
+
+    def refusal(self, error: ServiceError, request: web.Request, request_id: str) -> web.Response:
+        """HEAD is refused without a body."""
+        body = b"" if request.method == hdrs.METH_HEAD else refusal(error, request.path, request_id)
+        headers = error.headers if isinstance(error, S3Error) else None
+        return web.Response(body=body, status=error.status, content_type="application/xml", headers=headers)
 
     def _bucket(self, address: Address) -> Bucket:
         if (bucket := self._buckets.bucket(address.bucket)) is not None:
