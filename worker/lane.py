@@ -16,6 +16,7 @@ from worker.aws.rekognition import GET, START, Rekognition
 from worker.aws.session import Clients
 from worker.config import Settings
 from worker.errors import AwsError, Verdict
+from worker.failpoints import around
 from worker.flow.estimate import expected_usd
 from worker.flow.pace import Pace
 from worker.flow.signal import Signal
@@ -151,7 +152,8 @@ class Lane:
             raise LaneLost(self.name)
         sent_at = anyio.current_time()
         try:
-            yield
+            with around(operation):
+                yield
         except AwsError as error:
             self.metrics.called(self.name, operation, error.code, anyio.current_time() - sent_at)
             self._adapt_to(error, operation, sent_at)

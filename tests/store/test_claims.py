@@ -184,7 +184,7 @@ async def test_most_claims_touch_no_row_that_other_lanes_need(steps: Steps):
     owner, backfill = await steps.own(), await steps.backfill(budget_usd=1000.0)
     await steps.register(backfill, owner, keys(12))
     position = (await steps.claim(owner, backfill, limit=2)).position
-    async with steps.database.transaction() as other:
+    async with steps.database.transaction("another") as other:
         await other.execute("select from backfill where id = $1 for no key update", backfill.id)
         async with asyncio.timeout(5):
             claimed = await steps.claim(owner, backfill, limit=10, after=position)
@@ -333,7 +333,7 @@ async def test_video_that_attaches_while_its_job_ends_ends_with_it(steps: Steps)
     (job,) = await steps.running(owner, first, ["a.mp4"])
     await steps.register(second, owner, ["a.mp4"])
     videos = (await steps.claim(owner, second)).videos
-    async with steps.database.transaction() as ending:
+    async with steps.database.transaction("another") as ending:
         await ending.execute(SQL["settle_without_labels"], job.id, "failed", "no", "failed", False)
         attaching = asyncio.create_task(steps.intend(owner, second, videos))
         await steps.until_somebody_waits()
@@ -349,7 +349,7 @@ async def test_job_that_ends_while_a_video_attaches_takes_it_along(steps: Steps,
     await steps.register(second, owner, ["a.mp4"])
     (video,) = (await steps.claim(owner, second)).videos
     identity = intent_for(video).identity
-    async with steps.database.transaction() as attaching:
+    async with steps.database.transaction("another") as attaching:
         await attaching.execute(SQL["lock_jobs_of_identities"], [identity])
         await attaching.execute(SQL["attach_videos"], [video.id], [identity])
         ending = asyncio.create_task(

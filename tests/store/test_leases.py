@@ -133,7 +133,7 @@ async def test_takeover_waits_for_a_money_decision_and_a_renewal_does_not(steps:
     earlier, backfill = await steps.own(lease_seconds=0.01), await steps.backfill()
     await steps.register(backfill, earlier, ["a.mp4"])
     arguments = (backfill.id, earlier.lane_id, earlier.holder, earlier.epoch)
-    async with steps.database.transaction() as deciding:
+    async with steps.database.transaction("another") as deciding:
         assert await deciding.fetchrow(SQL["lock_tally_if_owner"], *arguments)
         assert await renew(steps, earlier, seconds=0.01)
         await asyncio.sleep(0.02)
@@ -148,7 +148,7 @@ async def test_renewal_that_gets_no_answer_in_time_says_so(steps: Steps):
     """When the database is stuck, the renewal is neither a success nor a loss, and the next one works again."""
     owner = await steps.own()
     async with steps.leases.connection() as connection:
-        async with steps.database.transaction() as stuck:
+        async with steps.database.transaction("another") as stuck:
             await stuck.execute("select from lane where id = $1 for update", owner.lane_id)
             assert await connection.renew(owner, 600.0, {}, within_seconds=0.1) is None
         assert await connection.renew(owner, 600.0, {"throttled": 3}, within_seconds=5)

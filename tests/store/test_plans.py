@@ -207,7 +207,7 @@ async def database(full_database_url: str) -> AsyncIterator[Database]:
 
 async def plan_of(database: Database, sql: str, arguments: list[Any]) -> dict[str, Any]:
     """The plan of a statement with these arguments."""
-    async with database.transaction() as connection:
+    async with database.transaction("another") as connection:
         await connection.execute(SQL["make_staging"])
         document = json.loads(await connection.fetchval(f"explain (format json) {sql}", *arguments))
     plan: dict[str, Any] = document[0]["Plan"]

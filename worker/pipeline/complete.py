@@ -84,7 +84,8 @@ async def _delete(lane: Lane, receipt_handles: list[str]) -> None:
     """Delete messages; one that stays comes back and is deleted then."""
     if receipt_handles:
         try:
-            await lane.queue.delete(receipt_handles)
+            async with lane.unpaced_call("DeleteMessageBatch"):
+                await lane.queue.delete(receipt_handles)
         except AwsError as error:
             log.info("messages not deleted", lane=lane.name, messages=len(receipt_handles), reason=str(error))
 
@@ -93,7 +94,8 @@ async def _leave(lane: Lane, notices: list[Notice], seconds: int) -> None:
     """Let notices come back; a JobId that stays unknown is no business of this lane, or is found by its due time."""
     if notices:
         try:
-            await lane.queue.leave([notice.receipt_handle for notice in notices], seconds)
+            async with lane.unpaced_call("ChangeMessageVisibilityBatch"):
+                await lane.queue.leave([notice.receipt_handle for notice in notices], seconds)
         except AwsError as error:
             log.info("messages not put off", lane=lane.name, messages=len(notices), reason=str(error))
 

@@ -70,7 +70,7 @@ class Claims:
         self, owner: LaneHolder, backfill: Backfill, *, after: int, limit: int, estimate: Estimate
     ) -> Claimed:
         """Take pending videos, in order, as far as the budget reaches; none for a process that lost the lane."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("claim") as connection:
             tally = await _lock_tally(connection, owner, backfill)
             if tally is None:
                 return Claimed([], after, is_out_of_budget=False)
@@ -99,7 +99,7 @@ class Claims:
         whose answer was lost, the jobs that it brought are told again. Nothing is done without the lane.
         """
         by_id = {intent.video.id: intent for intent in intents}
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("commit_intents") as connection:
             await _lock_jobs_of(connection, intents)
             tally = await _lock_tally(connection, owner, backfill)
             if tally is None:
@@ -119,7 +119,7 @@ class Claims:
     @patient
     async def settle(self, verdicts: Sequence[Verdicted]) -> None:
         """Bring claimed videos without a job to their end."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("settle") as connection:
             await connection.execute(
                 SQL["settle_claimed_if_jobless"],
                 [verdict.video_id for verdict in verdicts],
@@ -130,12 +130,12 @@ class Claims:
     @patient
     async def give_back(self, lane_id: int, video_ids: Sequence[int]) -> None:
         """Return videos that were taken up but not worked on."""
-        await self._database.pool.execute(SQL["return_claimed_if_jobless"], lane_id, list(video_ids), [], 1)
+        await self._database.commit("return_claimed_if_jobless", lane_id, list(video_ids), [], 1)
 
     @patient
     async def recover(self, lane_id: int, in_hand: Sequence[int]) -> int:
         """Return claimed videos without a job that nobody has in hand; their claim counts against them."""
-        returned = await self._database.pool.fetchval(SQL["return_claimed_if_jobless"], lane_id, None, list(in_hand), 0)
+        ((returned,),) = await self._database.commit("return_claimed_if_jobless", lane_id, None, list(in_hand), 0)
         return int(returned)
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import asyncpg
 import stamina
@@ -16,6 +16,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from worker.config import masked_url
 from worker.errors import DatabaseError
+from worker.failpoints import around, passing
 from worker.store import migrate
 
 P = ParamSpec("P")
@@ -87,12 +88,17 @@ def patient(work: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
 
 
 @asynccontextmanager
-async def transaction(connection: Connection, *, may_be_lost: bool = False) -> AsyncIterator[None]:
-    """One transaction on a connection; `may_be_lost` lets the commit return before it is on disk."""
+async def transaction(connection: Connection, name: str, *, may_be_lost: bool = False) -> AsyncIterator[None]:
+    """One transaction on a connection; `may_be_lost` lets the commit return before it is on disk.
+
+    Its name is that of the failpoints before and after its commit.
+    """
     async with connection.transaction():
         if may_be_lost:
             await connection.execute("set local synchronous_commit = off")
         yield
+        passing(f"{name}: before")
+    passing(f"{name}: after")
 
 
 class Database:
@@ -103,10 +109,15 @@ class Database:
         self.url = url
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        """One transaction on a connection of the pool."""
-        async with self.pool.acquire() as connection, connection.transaction():
+    async def transaction(self, name: str) -> AsyncIterator[Connection]:
+        """One transaction on a connection of the pool; its name is that of the failpoints around its commit."""
+        async with self.pool.acquire() as connection, transaction(connection, name):
             yield connection
+
+    async def commit(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        """A named statement that is a transaction of its own."""
+        with around(statement):
+            return await self.pool.fetch(SQL[statement], *arguments)
 
     async def is_reachable(self) -> bool:
         """True when a statement gets through."""

@@ -78,13 +78,13 @@ class Jobs:
     @patient
     async def move_to_channel(self, job_id: int, channel_id: int) -> None:
         """Record the channel under which AWS knows the job's token."""
-        await self._database.pool.execute(SQL["move_intent_to_channel"], job_id, channel_id)
+        await self._database.commit("move_intent_to_channel", job_id, channel_id)
 
     @patient
     async def confirm(self, started: Sequence[Started]) -> None:
         """Record JobIds."""
-        await self._database.pool.execute(
-            SQL["confirm_starts"],
+        await self._database.commit(
+            "confirm_starts",
             [item.job.id for item in started],
             [item.job.tag for item in started],
             [item.aws_job_id for item in started],
@@ -95,18 +95,18 @@ class Jobs:
     async def mark_finished(self, lane_id: int, notices: Sequence[Notice]) -> Marked:
         """Make the jobs ready that the notices name."""
         names = [notice.aws_job_id for notice in notices]
-        rows = await self._database.pool.fetch(SQL["mark_finished"], lane_id, names)
+        rows = await self._database.commit("mark_finished", lane_id, names)
         return Marked([row["id"] for row in rows if row["is_marked"]], {row["aws_job_id"] for row in rows})
 
     @patient
     async def mark_overdue(self, lane_id: int, limit: int) -> int:
         """Make jobs ready whose notice is late; returns how many."""
-        return len(await self._database.pool.fetch(SQL["mark_overdue"], lane_id, limit))
+        return len(await self._database.commit("mark_overdue", lane_id, limit))
 
     @patient
     async def wait_longer(self, job_id: int, seconds: float) -> None:
         """Put a job back that is still in progress."""
-        await self._database.pool.execute(SQL["wait_longer_if_unread"], job_id, seconds)
+        await self._database.commit("wait_longer_if_unread", job_id, seconds)
 
     @patient
     async def ready(
@@ -129,12 +129,12 @@ class Jobs:
     async def quarantine(self, lane_id: int, message_id: str, body: str, reason: str) -> None:
         """Keep a message that nobody could read."""
         kept = storable(body)[:LONGEST_BODY]
-        await self._database.pool.execute(SQL["quarantine_notice"], lane_id, message_id, kept, storable(reason))
+        await self._database.commit("quarantine_notice", lane_id, message_id, kept, storable(reason))
 
     @patient
     async def fail(self, failure: Failure) -> list[VideoState]:
         """End a job without labels; returns the states that its videos moved to."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("fail") as connection:
             await connection.execute(SQL["lock_jobs"], [failure.job_id])
             rows = await connection.fetch(
                 SQL["settle_without_labels"],
@@ -149,7 +149,7 @@ class Jobs:
     @patient
     async def drop_pages(self, job_id: int) -> None:
         """Forget what was read of a job."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("drop_pages") as connection:
             await connection.execute(SQL["lock_jobs"], [job_id])
             await connection.execute(SQL["drop_pages"], job_id)
 

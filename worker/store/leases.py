@@ -11,6 +11,7 @@ import asyncpg
 from msgspec import Struct, json
 
 from worker.errors import DatabaseError, UsageError
+from worker.failpoints import around
 from worker.model import Channel
 from worker.store.database import SQL, TRANSIENT, Database, connect, patient
 
@@ -84,11 +85,11 @@ class Leases:
             UsageError: if the lane is pinned to another account.
 
         """
-        epoch = await self._database.pool.fetchval(
-            SQL["acquire_lane_if_free"], lane_id, holder.id, holder.name, lease_seconds, account_id
+        taken = await self._database.commit(
+            "acquire_lane_if_free", lane_id, holder.id, holder.name, lease_seconds, account_id
         )
-        if epoch is not None:
-            return LaneHolder(lane_id, holder.id, epoch)
+        if taken:
+            return LaneHolder(lane_id, holder.id, taken[0]["epoch"])
         row = await self._database.pool.fetchrow(SQL["lane_owner"], lane_id)
         if row and row["account_id"] not in (None, account_id):
             raise UsageError(
@@ -99,7 +100,7 @@ class Leases:
 
     async def release(self, owner: LaneHolder) -> None:
         """Give the lane back, if it is still held."""
-        await self._database.pool.execute(SQL["release_lane_if_held"], owner.lane_id, owner.holder, owner.epoch)
+        await self._database.commit("release_lane_if_held", owner.lane_id, owner.holder, owner.epoch)
 
     def connection(self) -> LeaseConnection:
         """A connection for renewals alone, so that slow writes never cost the lease."""
@@ -127,7 +128,8 @@ class LeaseConnection:
         with anyio.move_on_after(within_seconds), suppress(*TRANSIENT, DatabaseError):
             if self._connection is None or self._connection.is_closed():
                 self._connection = await connect(self._url)
-            return bool(await self._connection.fetchval(SQL["renew_lane_if_held"], *arguments))
+            with around("renew_lane_if_held"):
+                return bool(await self._connection.fetchval(SQL["renew_lane_if_held"], *arguments))
         self._drop()
         return None
 

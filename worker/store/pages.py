@@ -7,6 +7,7 @@ from operator import attrgetter
 
 from msgspec import Struct, json
 
+from worker.failpoints import passing
 from worker.model import ContentType, Detection, Page
 from worker.store.database import SQL, Connection, Database, patient, transaction
 
@@ -61,12 +62,14 @@ class Pages:
         settling = [run.job_id for run in runs if run.last.is_last]
         async with self._database.pool.acquire() as connection:
             label_ids = await _label_ids(connection, {_label_key(d) for run in runs for d in run.detections()})
-            async with transaction(connection, may_be_lost=not settling):
+            async with transaction(connection, "write_pages", may_be_lost=not settling):
                 await connection.execute(SQL["lock_jobs"], [run.job_id for run in runs])
                 accepted = await _accept(connection, runs)
+                passing("write_pages: accepted")
                 # Taken one by one: a list of thousands of tuples would keep the garbage collector busy.
                 rows = (row for run in runs if run.job_id in accepted for row in _rows(run, label_ids))
                 copied = await connection.copy_records_to_table("detection", records=rows, columns=_COLUMNS)
+                passing("write_pages: copied")
                 settled = [job_id for job_id in settling if job_id in accepted]
                 if settled:
                     await connection.execute(SQL["settle_done"], settled)

@@ -83,7 +83,7 @@ class Registry:
             UsageError: if it was registered with settings that give other results.
 
         """
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("open_backfill") as connection:
             await connection.execute(
                 SQL["add_backfill_if_new"],
                 name,
@@ -118,7 +118,7 @@ class Registry:
     async def add(self, backfill: Backfill, objects: Sequence[tuple[Object, int]]) -> int:
         """Add what is new of (object, lane id) pairs to a backfill; returns how many were."""
         records = [(o.bucket, o.key, o.version_id, o.etag, o.size_bytes, o.duration_ms, lane) for o, lane in objects]
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("register") as connection:
             await connection.execute(SQL["make_staging"])
             await connection.copy_records_to_table("staged_video", records=records, columns=_STAGED)
             return int(await connection.fetchval(SQL["register_staged"], backfill.id))
