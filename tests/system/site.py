@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any, Self
 import boto3
 from botocore.config import Config
 
+from tests.system.processes import Failpoints, WorkerProcess
 from worker.config import Lane
 from worker.local.accounts import access_key_of, account_of, local_lane
 
@@ -63,7 +63,7 @@ class Site:
             "lanes.main": self.local_lane("us-east-1"),
             "local": {"videos": 100, "quota_burst": 50, **jobs_faster(600)},
         }
-        self._processes: list[subprocess.Popen[str]] = []
+        self._processes: list[WorkerProcess] = []
 
     @staticmethod
     def local_lane(region: str, **changes: Any) -> dict[str, Any]:
@@ -78,6 +78,7 @@ class Site:
         for process in self._processes:
             if process.returncode is None:
                 kill(process)
+            process.close()
 
     def configure(self, **sections: dict[str, Any]) -> None:
         """Write the config file, with values added to its sections (`lanes__main` names `[lanes.main]`)."""
@@ -85,18 +86,17 @@ class Site:
             self.sections.setdefault(name.replace("__", "."), {}).update(values)
         self.config_file.write_text(toml(self.sections))
 
-    def start(self, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, environment: dict[str, str] | None = None, failpoints: Failpoints | None = None
+    ) -> WorkerProcess:
         """Start `modworker ARGUMENTS --config …` as a process of its own."""
         if not self.config_file.exists():
             self.configure()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "worker", *arguments, "--config", str(self.config_file)],
-            cwd=ROOT,
-            env=self._environment() | (environment or {}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        process = WorkerProcess(
+            [*arguments, "--config", str(self.config_file)],
+            folder=ROOT,
+            environment=self._environment() | (environment or {}),
+            armed=failpoints,
         )
         self._processes.append(process)
         return process
@@ -107,7 +107,7 @@ class Site:
         """Run `modworker ARGUMENTS --config …` to its end."""
         return finished(self.start(*arguments, environment=environment), seconds=seconds)
 
-    def service(self) -> subprocess.Popen[str]:
+    def service(self) -> WorkerProcess:
         """Keep the local service alive beyond the workers that use it, and wait until it listens."""
         process = self.start("serve")
         until(lambda: process.poll() is not None or self.service_url())
@@ -151,13 +151,13 @@ class Site:
         return kept | {"MODWORKER_LOCAL__CHECK_ANSWERS": "true"}
 
 
-def finished(process: subprocess.Popen[str], *, seconds: float = RUN_SECONDS) -> subprocess.CompletedProcess[str]:
+def finished(process: WorkerProcess, *, seconds: float = RUN_SECONDS) -> subprocess.CompletedProcess[str]:
     """Wait for a process and take what it printed."""
     out, err = process.communicate(timeout=seconds)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def kill(process: subprocess.Popen[str]) -> None:
+def kill(process: WorkerProcess) -> None:
     """End a process as a power cut would."""
     process.send_signal(signal.SIGKILL)
     process.communicate()

@@ -15,6 +15,7 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from tests.system.desk import Desk
+from tests.system.processes import WorkerProcess
 from tests.system.site import ROOT, Site, finished, jobs_faster, kill, until
 from tests.system.small_aws import SmallAws, small_aws
 
@@ -91,7 +92,7 @@ def owner(query: Query) -> str | None:
     return rows[0]["holder_name"] if rows else None
 
 
-def wait_for_line(process: subprocess.Popen[str], text: str) -> None:
+def wait_for_line(process: WorkerProcess, text: str) -> None:
     """Read a process's log up to the line that holds the text."""
     assert process.stderr
     assert any(text in line for line in iter(process.stderr.readline, "")), f"it ended without {text!r}"
@@ -209,7 +210,7 @@ def test_budget_is_never_exceeded_at_a_claim_and_may_be_raised(site: Site, desk:
 def test_second_worker_stands_by_and_takes_over(site: Site, query: Query):
     """A worker that finds its lane owned says so, and takes it when the owner is told to end, or dies."""
 
-    def worker(name: str) -> subprocess.Popen[str]:
+    def worker(name: str) -> WorkerProcess:
         return site.start("run", environment={"MODWORKER_WORKER__NAME": name})
 
     site.configure(worker={"lease_seconds": 1})
