@@ -71,11 +71,23 @@ async def _fresh(server: str) -> str:
 
 
 @pytest.fixture
-def database_url(portal: BlockingPortal, server_url: Callable[[str], str]) -> Iterator[str]:
+def fresh_url(portal: BlockingPortal, server_url: Callable[[str], str]) -> Iterator[Callable[[], str]]:
+    """Makes migrated databases on the embedded server (Debian's where there is none)."""
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(portal.call(_fresh, server_url(KINDS[0])))
+        return made[-1]
+
+    yield make
+    for url in made:
+        portal.call(drop_database, url)
+
+
+@pytest.fixture
+def database_url(fresh_url: Callable[[], str]) -> str:
     """A migrated database on the embedded server (Debian's where there is none)."""
-    url = portal.call(_fresh, server_url(KINDS[0]))
-    yield url
-    portal.call(drop_database, url)
+    return fresh_url()
 
 
 @pytest.fixture

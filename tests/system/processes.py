@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TextIO
 
 from worker import failpoints
+from worker.errors import AwsError, Verdict
 
 _PRELOADED = ["worker.cli.work", "worker.cli.look", "worker.cli.steer", "worker.cli.service", "worker.local.service"]
 _FORKING = multiprocessing.get_context("forkserver")
@@ -27,9 +28,7 @@ _FORKING.set_forkserver_preload([*_PRELOADED, __name__])
 Failpoints = Mapping[str, tuple[str, int]]
 """Place -> (what happens there, at which passing of it): "kill" or "lose", which loses the answer."""
 
-
-class LostAnswerError(ConnectionError):
-    """What a failpoint raises in place of an answer."""
+LOST = "the answer is lost"
 
 
 class WorkerProcess:
@@ -137,7 +136,7 @@ def _work(
     os.chdir(folder)
     sys.argv = arguments
     for name, (action, passing) in armed.items():
-        failpoints.arm(name, _at(passing, {"kill": _kill, "lose": _lose}[action]))
+        failpoints.arm(name, _at(passing, _kill if action == "kill" else _lose(name)))
     from worker.cli import main  # noqa: PLC0415 (the streams above must be there first)
 
     main()
@@ -160,5 +159,13 @@ def _kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _lose() -> None:
-    raise LostAnswerError("the answer is lost")
+def _lose(name: str) -> failpoints.Action:
+    """Raise what a lost connection does: an `AwsError` at a call, which is named as AWS names it, else an `OSError`."""
+
+    def lose() -> None:
+        sys.stderr.write(f"{LOST} at {name}\n")
+        raise (
+            AwsError(Verdict.RETRY, "ConnectionClosedError", LOST) if name[0].isupper() else ConnectionResetError(LOST)
+        )
+
+    return lose

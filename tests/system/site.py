@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[2]
 RUN_SECONDS = 120
 POLL_SECONDS = 0.02
 
+TOP = ""  # the keys above all sections
+
 Sections = dict[str, dict[str, Any]]
 
 
@@ -30,7 +32,7 @@ def toml(sections: Sections) -> str:
     """Sections by their dotted names as TOML; JSON writes strings, numbers, booleans and lists as TOML does."""
     lines = []
     for name, values in sections.items():
-        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
+        lines += [f"[{name}]" if name else "", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
     return "\n".join(lines)
 
 
@@ -51,12 +53,13 @@ def jobs_faster(times: float) -> dict[str, float]:
 class Site:
     """Processes that were started here are ended here."""
 
-    def __init__(self, folder: Path, database_url: str) -> None:
+    def __init__(self, folder: Path, database_url: str, data_dir: Path | None = None) -> None:
         self.folder = folder
-        self.data_dir = folder / "data"
+        self.data_dir = data_dir or folder / "data"  # sites with the same one share a local service
         self.config_file = folder / "worker.toml"
         self.database_url = database_url
         self.sections: Sections = {
+            TOP: {},
             "database": {"url": database_url, "data_dir": str(self.data_dir)},
             "worker": {"http_listen": "", "lease_seconds": 3, "shutdown_grace_seconds": 10},
             "moderation": {"first_due_seconds": 2},
@@ -137,6 +140,11 @@ class Site:
             aws_secret_access_key="local",
             config=Config(retries={"total_max_attempts": 10, "mode": "standard"}, s3={"addressing_style": "path"}),
         )
+
+    @property
+    def deployment(self) -> str:
+        """Part of every job's identity."""
+        return str(self.sections[TOP].get("deployment", "default"))
 
     def lanes(self) -> list[str]:
         """The names of the configured lanes."""

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from tests.system.site import Site
-from worker.local.accounts import access_key_of
+from worker.local.accounts import access_key_of, account_of
 
 Labels = Counter[tuple[Any, ...]]
 """(JobId, timestamp in ms, name, parent's name, level, confidence) -> how often."""
@@ -74,11 +74,17 @@ def labels_of_finished(clients: Mapping[str, Any], paid: Iterable[Mapping[str, A
     return found
 
 
+def paid_by(site: Site) -> list[dict[str, Any]]:
+    """The jobs that the accounts of the site's lanes were billed for; a service may have other clients."""
+    accounts = {account_of(lane) for lane in site.lanes()}
+    return [job for job in site.ledger()["paid"] if job["account"] in accounts]
+
+
 def labels_at_service(site: Site) -> Labels:
     """What the service tells, as JSON over HTTP, of every job that it was paid for and finished."""
     found: Labels = Counter()
     with closing(http.client.HTTPConnection(urlsplit(site.service_url() or "").netloc)) as connection:
-        for job in site.ledger()["paid"]:
+        for job in paid_by(site):
             if job["status"] == "SUCCEEDED":
                 found.update(_labels_over_http(connection, job))
     return found
@@ -117,4 +123,4 @@ def _labels_over_http(connection: http.client.HTTPConnection, job: Mapping[str, 
 
 def starts_by_object(site: Site) -> Counter[tuple[str, str]]:
     """How often each object was paid for."""
-    return Counter((paid["bucket"], paid["key"]) for paid in site.ledger()["paid"])
+    return Counter((paid["bucket"], paid["key"]) for paid in paid_by(site))
