@@ -37,7 +37,8 @@ def progress(**changes: Any) -> Progress:
 
 def owned(*, denied: str | None = None, denials: int = 0, out_of_budget: tuple[str, ...] = ()) -> LaneState:
     """A lane that this process owns, as far as the watch looks at it."""
-    lane: Any = SimpleNamespace(denied=denied, denials=denials, out_of_budget=set(out_of_budget))
+    denial = SimpleNamespace(reason=denied, times=denials)
+    lane: Any = SimpleNamespace(denial=denial, out_of_budget=set(out_of_budget))
     return LaneState("main", lane=lane)
 
 

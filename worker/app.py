@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
+import structlog
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
@@ -23,13 +24,15 @@ from worker.local.child import local_service
 from worker.metrics import Metrics
 from worker.model import Job, Notice, Page
 from worker.ownership import LaneState, Ownership
+from worker.pipeline.claim import Claimer, claim_ahead
 from worker.pipeline.complete import find_overdue, mark, poll
 from worker.pipeline.fetch import Fetcher
-from worker.pipeline.start import Claimer, Starter, claim_ahead, confirm, inherit
+from worker.pipeline.start import Starter, confirm
 from worker.pipeline.write import Writer
 from worker.store.claims import Claims
 from worker.store.database import Database, open_database
 from worker.store.embedded import embedded_postgres
+from worker.store.guards import Guards
 from worker.store.jobs import Jobs, Started
 from worker.store.leases import Holder, LaneRow, Leases
 from worker.store.pages import Pages
@@ -44,6 +47,10 @@ MOST_POLLERS = 8
 OVERDUE_SECONDS = 1.0
 LEARN_SECONDS = 15.0
 BOOKS_SECONDS = 5.0
+PAST_SECONDS = 60.0
+RESTORED = "the database was restored, and what was bought before may be unknown here; see `modworker run --help`"
+
+log = structlog.get_logger()
 
 
 @asynccontextmanager
@@ -128,6 +135,7 @@ class WorkerProcess:
         self._jobs = Jobs(application.database)
         self._claims = Claims(application.database)
         self._pages = Pages(application.database)
+        self._guards = Guards(application.database)
         self.stop = Stop()
         self.states = {name: LaneState(name) for name in lanes}
 
@@ -144,6 +152,8 @@ class WorkerProcess:
         writer = Writer(self._pages, self._jobs, self._metrics, self._out_of_hand)
         async with anyio.create_task_group() as duties:
             duties.start_soon(every, BOOKS_SECONDS, self._publish_books)
+            duties.start_soon(every, BOOKS_SECONDS, self._stop_failing)
+            duties.start_soon(every, PAST_SECONDS, self._stop_suspected)
             async with anyio.create_task_group() as stages:
                 stages.start_soon(writer.run, pages_out)
                 async with pages_in, anyio.create_task_group() as lanes:
@@ -173,7 +183,9 @@ class WorkerProcess:
         return None
 
     async def _publish_books(self) -> None:
-        """Refresh the gauges that come from the database."""
+        """Refresh the gauges that come from the database, or from all lanes together."""
+        owned = [state.lane for state in self.states.values() if state.lane]
+        self._metrics.oldest_result(max((lane.result_age_seconds for lane in owned), default=0.0))
         for backfill in await self._application.reports.books():
             self._metrics.counted(backfill["name"], backfill["videos"])
             self._metrics.spent(
@@ -183,6 +195,17 @@ class WorkerProcess:
                 budget_usd=backfill["budget_usd"],
             )
 
+    async def _stop_failing(self) -> None:
+        """Pause the backfills of which too many videos fail."""
+        for paused in await self._guards.pause_failing():
+            log.error("backfill paused", backfill=paused.backfill, reason=paused.reason)
+
+    async def _stop_suspected(self) -> None:
+        """Pause what a database restored within the tokens' life could not buy before they were forgotten."""
+        if suspicion := await self._guards.suspicion(self._application.settings.aws.reliable_token_seconds):
+            for paused in await self._guards.pause_suspected(suspicion, RESTORED):
+                log.error("backfill paused", backfill=paused.backfill, reason=paused.reason)
+
     async def _run_stages(self, lane: Lane, pages: MemoryObjectSendStream[Page]) -> None:
         """Join the lane's stages by streams; ends after the stop, when they have run dry."""
         intents_in, intents_out = anyio.create_memory_object_stream[Job](claim_ahead(lane))
@@ -190,7 +213,7 @@ class WorkerProcess:
         notices_in, notices_out = anyio.create_memory_object_stream[Notice](NOTICES_IN_FLIGHT)
         claimer = Claimer(lane, self._claims, intents_in, self.stop)
         starter = Starter(lane, self._jobs, started_in, self.stop)
-        inherited = await inherit(lane, self._jobs)
+        inherited = await self._jobs.intents(lane.id)  # before the first claim: none of this owner's own is among them
         fetcher = Fetcher(lane, self._jobs, pages, self.stop)
         async with anyio.create_task_group() as duties:
             async with anyio.create_task_group() as stages:
@@ -211,6 +234,7 @@ class WorkerProcess:
         notices.close()
 
     async def _look_after(self, lane: Lane, claimer: Claimer) -> None:
-        """Learn what jobs take here; return claims that nobody has in hand."""
+        """Learn what jobs take here; return claims that nobody has in hand; see how old the results grow."""
         lane.usual_times = await self._jobs.usual_times(lane.id)
         await claimer.recover()
+        lane.oldest_result(await self._guards.oldest_result_seconds(lane.id))

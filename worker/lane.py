@@ -17,19 +17,22 @@ from worker.aws.session import Clients
 from worker.config import Settings
 from worker.errors import AwsError, Verdict
 from worker.failpoints import around
+from worker.flow.clock import now_seconds
+from worker.flow.denial import Denial
 from worker.flow.estimate import expected_usd
 from worker.flow.pace import Pace
 from worker.flow.signal import Signal
 from worker.flow.slots import Slots
 from worker.metrics import Metrics
-from worker.model import Backfill, Channel, Object
+from worker.model import Backfill, Channel, Job, Object
 from worker.store.jobs import UsualTimes
 from worker.store.leases import LaneHolder
 
 LEASE_MARGIN = 0.2  # of the lease: no call begins so shortly before its end
 SOON_SECONDS = 5.0  # a replayed Start sends no notice, so its job is asked for soon
 LONGEST_WAIT_SECONDS = 3600.0
-LONGEST_NAP_SECONDS = 1.0  # of a denied lane, which may have been lost meanwhile
+ALARMING = 5 / 7  # of the life of a result that nobody has read yet
+STREAK = 5  # objects in a row that S3 shows to us and not to Rekognition: then it is no fault of the objects
 PATIENCE = 3.0  # times the usual run time, before a notice counts as overdue
 
 log = structlog.get_logger()
@@ -69,11 +72,12 @@ class Lane:
         self.reading: set[int] = set()  # jobs whose pages are fetched or written: added by fetch, taken off by write
         self.out_of_budget: set[str] = set()  # backfills whose last claim found no money; written by start
         self.readable: dict[str, Object] = {}  # an object of each bucket that HEAD has found; written by start
-        self.denied: str | None = None  # AWS's words, while the account refuses us
-        self.denials = 0
-        self._denied_operation = ""
+        self.denial = Denial(settings.worker.probe_seconds)  # no work while the account refuses us
+        self.queue_denial = Denial(settings.worker.probe_seconds)  # without the queue, overdue jobs are asked for
+        self.starts = 0  # that succeeded
+        self.hidden_in_a_row = 0  # objects that Rekognition could not get, since a Start succeeded
         self.throttled = 0
-        self._probe_at = -math.inf
+        self.result_age_seconds = 0.0
         self._lease_until = -math.inf
 
     @property
@@ -82,14 +86,26 @@ class Lane:
         return self.owner.lane_id
 
     def lease_renewed(self, sent_at: float) -> None:
-        """Count the lease from before its renewal was sent: the database may have seen it any time after."""
+        """Count the lease from before its renewal was sent: the database may have seen it any time after.
+
+        `sent_at` is by `flow.clock`.
+        """
         lease_seconds = self.settings.worker.lease_seconds
         self._lease_until = sent_at + lease_seconds * (1 - LEASE_MARGIN)
 
     @property
     def is_held(self) -> bool:
         """True while this process may decide to call."""
-        return anyio.current_time() < self._lease_until
+        return now_seconds() < self._lease_until
+
+    @property
+    def may_claim(self) -> bool:
+        """False while there is a reason to leave the pending videos alone."""
+        return self.denial.reason is None
+
+    def is_token_good(self, job: Job) -> bool:
+        """True while AWS is sure to know a token that may have been used since the job's intent."""
+        return now_seconds() - job.intent_at < self.settings.aws.reliable_token_seconds
 
     def estimate(self, backfill: Backfill, size_bytes: int | None, duration_ms: int | None) -> float:
         """Expected cost of a job in US dollars, with what was learned on this lane."""
@@ -139,6 +155,9 @@ class Lane:
                 self.deny(str(error), operation)
             raise
         self.allow(operation)
+        if operation == START:
+            self.starts += 1
+            self.hidden_in_a_row = 0
 
     @asynccontextmanager
     async def unpaced_call(self, operation: str) -> AsyncIterator[None]:
@@ -169,29 +188,37 @@ class Lane:
             LaneLost: if the lease is over.
 
         """
-        while self.denied and self.is_held:
-            now = anyio.current_time()
-            if operation == self._denied_operation and now >= self._probe_at:
-                self._probe_at = now + self.settings.worker.probe_seconds
-                break
-            await anyio.sleep(max(0.01, min(self._probe_at - now, LONGEST_NAP_SECONDS)))
+        await self.denial.wait(operation, as_long_as=lambda: self.is_held)
         if not self.is_held:
             raise LaneLost(self.name)
 
     def deny(self, reason: str, operation: str) -> None:
         """Stop taking work: the account refuses us, and no video is to blame. One call in a while probes."""
-        if self.denied is None:
+        if self.denial.begin(reason, operation):
             log.error("lane denied", lane=self.name, reason=reason, probe_seconds=self.settings.worker.probe_seconds)
-            self._probe_at = anyio.current_time() + self.settings.worker.probe_seconds
-            self._denied_operation = operation
-        self.denied = reason
-        self.denials += 1
 
     def allow(self, operation: str) -> None:
         """The operation went through: if it was the one that was refused, the lane works again."""
-        if self.denied and operation == self._denied_operation:
+        if self.denial.end(operation):
             log.info("lane works again", lane=self.name)
-            self.denied, self.denials = None, 0
+
+    def hidden(self, error: AwsError) -> None:
+        """S3 shows an object to us that Rekognition cannot get: after a few in a row the account is to blame."""
+        self.hidden_in_a_row += 1
+        if self.hidden_in_a_row >= STREAK:
+            self.deny(f"Rekognition cannot get objects that S3 shows to us ({error}): role or KMS key?", START)
+
+    def oldest_result(self, age_seconds: float) -> None:
+        """Take note of the oldest result that waits to be read; AWS forgets it when its life is over."""
+        self.result_age_seconds = age_seconds
+        life_seconds = self.settings.aws.results_seconds
+        if age_seconds > life_seconds * ALARMING:
+            log.error(
+                "results grow old",
+                lane=self.name,
+                oldest_days=round(age_seconds / 86_400, 2),
+                expires_in_hours=round((life_seconds - age_seconds) / 3600, 2),
+            )
 
     def _adapt_to(self, error: AwsError, operation: str, sent_at: float) -> None:
         if error.verdict is Verdict.SLOW_DOWN:
@@ -209,5 +236,5 @@ class Lane:
             "start_per_second": round(self.paces[START].per_second, 3),
             "get_per_second": round(self.paces[GET].per_second, 3),
             "throttled": self.throttled,
-            "denied": self.denied,
+            "denied": self.denial.reason,
         }

@@ -73,7 +73,7 @@ class Video(Struct, frozen=True):
 
 
 class Job(Struct, frozen=True):
-    """A job with a committed intent that is to be started (again)."""
+    """A job with a committed intent that is to be started (again); `intent_at` is when, by `flow.clock`."""
 
     id: int
     tag: str
@@ -83,6 +83,7 @@ class Job(Struct, frozen=True):
     version_id: str | None
     min_confidence: float
     channel: Channel
+    intent_at: float
     is_replay: bool
 
 

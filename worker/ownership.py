@@ -12,6 +12,7 @@ from msgspec import Struct
 from worker.aws.session import Clients, Credentials, open_clients
 from worker.config import Settings
 from worker.errors import AwsError
+from worker.flow.clock import now_seconds
 from worker.flow.every import every
 from worker.flow.stop import Stop
 from worker.lane import Lane, LaneLost
@@ -41,7 +42,7 @@ class LaneState(Struct):
         """AWS's words, once a second try has not gone better."""
         if self.lane is None:
             return self.refusal if self.refusals > 1 else None
-        return self.lane.denied if self.lane.denials > 1 else None
+        return self.lane.denial.reason if self.lane.denial.times > 1 else None
 
     def is_out_of_budget(self, backfill: str) -> bool:
         """True when the backfill's last claim on this lane found no money."""
@@ -117,7 +118,7 @@ class Ownership:
         lease_seconds = self._settings.worker.lease_seconds
         with self._stop.taking():
             while lane is None:
-                sent_at = anyio.current_time()
+                sent_at = now_seconds()
                 with anyio.CancelScope(shield=True):
                     owner = await self._leases.acquire(row.id, self._holder, lease_seconds, clients.account_id)
                     if owner:
@@ -172,7 +173,7 @@ class Ownership:
         async with self._leases.connection() as connection:
 
             async def renew() -> None:
-                sent_at = anyio.current_time()
+                sent_at = now_seconds()
                 renewed = await connection.renew(
                     lane.owner, lease_seconds, lane.report(), within_seconds=lease_seconds / RENEWALS_A_LEASE
                 )

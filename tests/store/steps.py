@@ -50,7 +50,7 @@ class Steps:
         self.pages = Pages(database)
         self.reports = Reports(database)
 
-    async def own(self, name: str = "main", *, lease_seconds: float = 600.0) -> LaneHolder:
+    async def own(self, name: str = "main", *, lease_seconds: float = 300.0) -> LaneHolder:
         """Register the lane, if it is new, and take it as a new process."""
         row = await self.leases.register(name, REGION)
         await self.leases.channels(row.id, f"topic-of-{name}", "role")

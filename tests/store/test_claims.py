@@ -368,7 +368,8 @@ async def test_commit_whose_answer_was_lost_tells_its_jobs_again(steps: Steps):
     await steps.register(backfill, owner, keys(3))
     videos = (await steps.claim(owner, backfill)).videos
     first = await steps.intend(owner, backfill, videos)
-    assert await steps.intend(owner, backfill, videos) == first
+    again = await steps.intend(owner, backfill, videos)
+    assert [job.token for job in again.jobs] == [job.token for job in first.jobs]
     assert len(first.jobs) == 3
     await steps.start(first.jobs)
     assert (await steps.intend(owner, backfill, videos)).jobs == []

@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.store.steps import MINUTE_MS, Steps, aws_job_id, notices_of, page, seen
+from worker.flow.clock import now_seconds
 from worker.model import Failure, Notice
 from worker.store.jobs import ENOUGH_JOBS, Started
 
@@ -149,7 +150,8 @@ async def test_intents_are_inherited_oldest_first_under_their_channel(steps: Ste
         (jobs[1].id, older, True),
         (jobs[0].id, newer, True),
     ]
-    assert await steps.jobs.intents_too_old(owner.lane_id, 6.5 * 86_400) == [jobs[1].id]
+    assert now_seconds() - inherited[0].intent_at == pytest.approx(7 * 86_400, abs=60)
+    assert now_seconds() - inherited[1].intent_at == pytest.approx(0, abs=60)
 
 
 async def test_usual_times_are_learned_from_enough_jobs(steps: Steps):

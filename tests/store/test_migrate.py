@@ -119,11 +119,11 @@ async def test_other_deployment_is_refused_before_anything_is_changed(connection
 async def test_refused_migration_is_told_in_a_sentence_and_can_be_repeated(connection: asyncpg.Connection):
     """A migration that fails names itself and leaves those before it; once the cause is gone it goes through."""
     await connection.execute("create view video_status as select 1 as other")
-    with pytest.raises(DatabaseError, match=f'migration {VERSIONS[-1]} cannot be applied: .*"video_status"'):
+    with pytest.raises(DatabaseError, match='migration 0006_views cannot be applied: .*"video_status"'):
         await migrate(connection, "default")
-    assert await applied(connection) == VERSIONS[:-1]
+    assert await applied(connection) == VERSIONS[:5]
     await connection.execute("drop view video_status")
-    assert await migrate(connection, "default") == VERSIONS[-1:]
+    assert await migrate(connection, "default") == VERSIONS[5:]
 
 
 async def test_database_is_opened_only_when_it_can_serve(empty_url: str):

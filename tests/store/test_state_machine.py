@@ -81,7 +81,6 @@ IMPOSSIBLE_VIDEOS: list[tuple[str, Row]] = [
     ("skipped", {"reserved_usd": MONEY}),
     ("uncertain", {"reason": None}),
     ("uncertain", {"settled_at": None}),
-    ("uncertain", {"job_id": None}),
     ("uncertain", {"reserved_usd": MONEY}),
     ("expired", {"reason": None}),
     ("expired", {"settled_at": None}),

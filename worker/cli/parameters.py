@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from worker.errors import UsageError
+from worker.restored import Word
 
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 
@@ -42,3 +43,21 @@ Budget = Annotated[
     float | None,
     Parameter(name="--budget-usd", help="no claim goes beyond it", validator=Number(gte=0, lte=10_000_000)),
 ]
+NotRestored = Annotated[
+    bool, Parameter(negative="", help="nothing worked on this old database's videos since it was last used")
+]
+Restored = Annotated[
+    bool, Parameter(negative="", help="this database is an old backup: what may have been bought since is set aside")
+]
+
+
+def word_on_the_past(*, not_restored: bool, restored: bool) -> Word | None:
+    """What the two options say together.
+
+    Raises:
+        UsageError: if they say both.
+
+    """
+    if not_restored and restored:
+        raise UsageError("--restored and --not-restored exclude each other")
+    return "not restored" if not_restored else "restored" if restored else None

@@ -12,7 +12,16 @@ import structlog
 from cyclopts import Parameter
 
 from worker.app import Application, WorkerProcess, open_application
-from worker.cli.parameters import Budget, ConfigFile, Name, Priority, Sources
+from worker.cli.parameters import (
+    Budget,
+    ConfigFile,
+    Name,
+    NotRestored,
+    Priority,
+    Restored,
+    Sources,
+    word_on_the_past,
+)
 from worker.cli.process import Signals, until_signal, work
 from worker.cli.terminal import AS_ASKED, FINDING, STOPPED_EARLY, complain, err, out
 from worker.config import Loaded, load
@@ -25,6 +34,7 @@ from worker.errors import UsageError
 from worker.metrics import Metrics
 from worker.pipeline.discover import Discovered
 from worker.pipeline.sources import default_name
+from worker.restored import Word, refuse_old_past
 from worker.store.registry import Progress
 from worker.watch import Watch, nothing_left, until_final
 
@@ -39,10 +49,13 @@ async def backfill(
     name: Name = None,
     priority: Priority = None,
     budget_usd: Budget = None,
+    not_restored: NotRestored = False,
+    restored: Restored = False,
 ) -> int:
     """Exit code 0 if every video of the backfill is done or skipped, 1 if some are not, 3 if work is left."""
     request = Request(sources, name or default_name(sources), priority, budget_usd)
-    code = await until_signal(partial(_backfill, load(config), config, request))
+    word = word_on_the_past(not_restored=not_restored, restored=restored)
+    code = await until_signal(partial(_backfill, load(config), config, request, word))
     return _interrupted(request.name) if code is None else code
 
 
@@ -67,19 +80,23 @@ async def run(
     config: ConfigFile,
     until_empty: Annotated[bool, Parameter(name="--until-empty", negative="", help="end when nothing is left")] = False,
     lanes: Annotated[str | None, Parameter(help="only these lanes, comma-separated")] = None,
+    not_restored: NotRestored = False,
+    restored: Restored = False,
 ) -> int:
     """Exit code 0 if told to stop or nothing is left, 3 if `--until-empty` ends because what is left cannot go on."""
     loaded = load(config)
     command = _run_until_empty if until_empty else _run
-    code = await until_signal(partial(command, loaded, config, _chosen_lanes(lanes, loaded)))
+    word = word_on_the_past(not_restored=not_restored, restored=restored)
+    code = await until_signal(partial(command, loaded, config, _chosen_lanes(lanes, loaded), word))
     return AS_ASKED if code is None else code
 
 
-async def _backfill(loaded: Loaded, config: Path, request: Request, signals: Signals) -> int:
+async def _backfill(loaded: Loaded, config: Path, request: Request, word: Word | None, signals: Signals) -> int:
     begun_at = time.monotonic()
     metrics = Metrics()
     seen: list[Watch] = []
     async with open_application(loaded, config) as application:
+        await _look_back(application, word)
         found = await _register(application, request, is_dry_run=False)
         with progress_shown(err, logger.info) as shown:
 
@@ -116,15 +133,17 @@ async def _enqueue(loaded: Loaded, config: Path, request: Request, is_dry_run: b
     return FINDING if found.bad_rows else AS_ASKED
 
 
-async def _run(loaded: Loaded, config: Path, lanes: list[str], signals: Signals) -> int:
+async def _run(loaded: Loaded, config: Path, lanes: list[str], word: Word | None, signals: Signals) -> int:
     async with open_application(loaded, config) as application:
+        await _look_back(application, word)
         await work(application, lanes, Metrics(), lambda _: anyio.sleep_forever(), signals)
     return AS_ASKED
 
 
-async def _run_until_empty(loaded: Loaded, config: Path, lanes: list[str], signals: Signals) -> int:
+async def _run_until_empty(loaded: Loaded, config: Path, lanes: list[str], word: Word | None, signals: Signals) -> int:
     endings: list[str | None] = []
     async with open_application(loaded, config) as application:
+        await _look_back(application, word)
 
         async def watch(worker: WorkerProcess) -> None:
             endings.append(await nothing_left(worker, application.registry, lanes))
@@ -135,6 +154,11 @@ async def _run_until_empty(loaded: Loaded, config: Path, lanes: list[str], signa
         return AS_ASKED
     complain(f"stopped early: {ending}")
     return STOPPED_EARLY
+
+
+async def _look_back(application: Application, word: Word | None) -> None:
+    if marked := await refuse_old_past(application, word):
+        out.print(f"{counted(marked, 'video')} set aside as uncertain")
 
 
 async def _register(application: Application, request: Request, *, is_dry_run: bool) -> Discovered:

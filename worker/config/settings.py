@@ -190,6 +190,11 @@ class Aws(Section):
     results_seconds: float = Field(604_800.0, gt=0, description="Of a job's results")
     page_token_seconds: float = Field(86_400.0, gt=0, description="Of a NextToken")
 
+    @property
+    def reliable_token_seconds(self) -> float:
+        """How long a token is relied on: 12 hours of 7 days are left for the clocks of others and for slow calls."""
+        return self.token_seconds * (1 - 12 / 168)
+
 
 class Endpoints(Section):
     """Endpoints of single services."""

@@ -7,7 +7,7 @@ import structlog
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
 
 from worker.aws.notices import LATER_SECONDS, PATIENT_RECEIVES, SOON_SECONDS, Foreign, Unreadable, read_message
-from worker.errors import AwsError
+from worker.errors import AwsError, Verdict
 from worker.flow.batch import batches
 from worker.flow.stop import Stop
 from worker.lane import Lane
@@ -19,6 +19,7 @@ MARK_LINGER_SECONDS = 0.02
 RECORDING_SECONDS = 0.2  # that the JobId of a job which was finished at once may take to be recorded
 OVERDUE_AT_ONCE = 500
 PAUSE_SECONDS = 2.0
+RECEIVE = "ReceiveMessage"
 
 log = structlog.get_logger()
 
@@ -28,13 +29,15 @@ async def poll(lane: Lane, jobs: Jobs, notices: ObjectSendStream[Notice], stop: 
     async with notices:
         with stop.taking():
             while True:
+                await lane.permission(RECEIVE)
+                await lane.queue_denial.wait(RECEIVE, as_long_as=lambda: lane.is_held)
                 try:
-                    async with lane.unpaced_call("ReceiveMessage"):
+                    async with lane.unpaced_call(RECEIVE):
                         messages = await lane.queue.receive()
                 except AwsError as error:
-                    log.warning("queue not readable", lane=lane.name, reason=str(error))
-                    await anyio.sleep(PAUSE_SECONDS)
+                    await _rest(lane, error)
                     continue
+                lane.queue_denial.end(RECEIVE)
                 for message in messages:
                     match read_message(message):
                         case Notice() as notice:
@@ -44,6 +47,14 @@ async def poll(lane: Lane, jobs: Jobs, notices: ObjectSendStream[Notice], stop: 
                             log.info("foreign message left", lane=lane.name, message=message_id)
                         case Unreadable() as unreadable:
                             await _put_aside(lane, jobs, unreadable)
+
+
+async def _rest(lane: Lane, error: AwsError) -> None:
+    """Wait after a poll that failed; where the queue is denied, one poller in a while tries it."""
+    is_new = error.verdict is not Verdict.STOP_LANE or lane.queue_denial.begin(str(error), RECEIVE)
+    if is_new:
+        log.warning("queue not readable", lane=lane.name, reason=str(error))
+    await anyio.sleep(PAUSE_SECONDS)
 
 
 async def _put_aside(lane: Lane, jobs: Jobs, message: Unreadable) -> None:

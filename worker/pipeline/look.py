@@ -24,6 +24,7 @@ async def patient_head(lane: Lane, named: Object) -> ResolvedObject:
     while True:
         await lane.permission(HEAD)
         try:
+            await _probe_if_denied(lane, named.bucket)
             found = await _head(lane, named)
         except AwsError as error:
             if error.verdict in (Verdict.VIDEO_REJECTED, Verdict.JOB_FAILED):
@@ -37,6 +38,19 @@ async def patient_head(lane: Lane, named: Object) -> ResolvedObject:
             return found
         await anyio.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+async def _probe_if_denied(lane: Lane, bucket: str) -> None:
+    """Ask for what was readable before: so it is the account that is tried, and no other object takes the blame."""
+    known = lane.readable.get(bucket)
+    if lane.denial.reason is None or known is None:
+        return
+    try:
+        await _head(lane, known)
+    except AwsError as error:
+        if error.verdict is not Verdict.VIDEO_REJECTED:  # gone by now, and looked for all the same
+            raise
+    lane.allow(HEAD)
 
 
 async def _head(lane: Lane, named: Object) -> ResolvedObject:
@@ -54,7 +68,7 @@ async def _blame(lane: Lane, named: Object, error: AwsError) -> None:
 
     """
     known = lane.readable.get(named.bucket)
-    if known is not None and known.key != named.key:
+    if lane.denial.reason is None and known is not None and known.key != named.key:
         try:
             await _head(lane, known)
         except AwsError:

@@ -1,4 +1,4 @@
-"""From pending videos to running jobs: claim, HEAD, intent, Start, confirm. The intent is committed before the call."""
+"""From committed intents to running jobs: Start until AWS has said yes or no, then record the JobId."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import anyio
 import structlog
 from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
+from msgspec import Struct
 from msgspec.structs import replace
 
 from worker.aws.rekognition import START
@@ -15,153 +16,20 @@ from worker.errors import AwsError, Verdict
 from worker.flow.batch import batches
 from worker.flow.stop import Stop
 from worker.lane import Lane
-from worker.model import Backfill, Failure, Job, ResolvedObject, Video, identity_of
+from worker.model import Failure, Job, Object
 from worker.pipeline.look import patient_head
-from worker.pipeline.refusals import rejected_at_head, rejected_at_start, source_changed
-from worker.store.claims import Claims, Intent, Verdicted
+from worker.pipeline.refusals import rejected_at_start
 from worker.store.jobs import Jobs, Started
 
-SECONDS_AHEAD = 1.5  # of the pace that are claimed ahead: intents hold budget and cannot be overtaken
-LARGEST_CLAIM = 200
-HEADS_AT_ONCE = 32
-IDLE_SECONDS = 1.0
-MOST_CLAIMS = 3  # without an intent to show for it: the video seems to kill the process
-CALLS_AT_ONCE = 256
 CONFIRMS_AT_ONCE = 100
 CONFIRM_LINGER_SECONDS = 0.02
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
+HIDDEN = "InvalidS3ObjectException"
 PASSING = frozenset({Verdict.RETRY, Verdict.SLOW_DOWN, Verdict.NO_SLOT, Verdict.STOP_LANE})  # no word on the job itself
-TOKEN_MARGIN = 12 / 168  # of a token's life, in which it is not relied on any more
+MOST_TRIES = 3  # of a Start whose object Rekognition cannot get and S3 can
 
 log = structlog.get_logger()
-
-
-def claim_ahead(lane: Lane) -> int:
-    """How many jobs may be claimed before they are started."""
-    ahead = round(lane.paces[START].ceiling_per_second * SECONDS_AHEAD)
-    return max(1, min(LARGEST_CLAIM, ahead, lane.slots.ceiling))
-
-
-class Claimer:
-    """Turns pending videos into committed intents, a second or two of the pace ahead of the starts."""
-
-    def __init__(self, lane: Lane, claims: Claims, intents: ObjectSendStream[Job], stop: Stop) -> None:
-        self._lane = lane
-        self._claims = claims
-        self._intents = intents
-        self._stop = stop
-        self._positions: dict[int, int] = {}
-        self._in_hand: set[int] = set()
-        self._claiming = anyio.Lock()  # what was claimed is in hand before anybody looks for claims that are in none
-
-    async def run(self) -> None:
-        """Claim until the stop; what was claimed then is still brought to an intent or given back."""
-        async with self._intents:
-            while not self._stop.is_requested:
-                if not await self._claim_once():
-                    with self._stop.taking():
-                        await self._lane.work_registered.wait(timeout_seconds=IDLE_SECONDS)
-
-    async def recover(self) -> None:
-        """Return claimed videos that an earlier owner, or a lost answer of the database, left without a job."""
-        async with self._claiming:
-            returned = await self._claims.recover(self._lane.id, sorted(self._in_hand))
-        if returned:
-            log.info("claims returned", lane=self._lane.name, videos=returned)
-            self._positions.clear()
-
-    async def _claim_once(self) -> bool:
-        """Claim from the most urgent backfill that has something to claim; False if none has."""
-        for backfill in await self._claims.claimable(self._lane.id):
-            videos = await self._claim(backfill)
-            if videos:
-                await self._intend(backfill, videos)
-                return True
-        return False
-
-    async def _claim(self, backfill: Backfill) -> list[Video]:
-        after = self._positions.get(backfill.id, 0)
-        async with self._claiming:
-            claimed = await self._claims.claim(
-                self._lane.owner, backfill, after=after, limit=claim_ahead(self._lane), estimate=self._lane.estimate
-            )
-            self._in_hand |= {video.id for video in claimed.videos}
-        self._note_budget(backfill, is_out=claimed.is_out_of_budget)
-        # At the end of the order begin again: videos that came back lie behind the position.
-        self._positions[backfill.id] = claimed.position if claimed.videos else 0
-        return claimed.videos
-
-    def _note_budget(self, backfill: Backfill, *, is_out: bool) -> None:
-        if is_out and backfill.name not in self._lane.out_of_budget:
-            log.warning("budget reached", backfill=backfill.name, lane=self._lane.name, budget_usd=backfill.budget_usd)
-        (self._lane.out_of_budget.add if is_out else self._lane.out_of_budget.discard)(backfill.name)
-
-    async def _intend(self, backfill: Backfill, videos: list[Video]) -> None:
-        """HEAD the videos, settle what HEAD refuses, commit the intents of the others, and hand the jobs on."""
-        intents: list[Intent] = []
-        refused: list[Verdicted] = []
-        with self._stop.taking():
-            await self._look_at(videos, intents, refused)
-        seen = {verdict.video_id for verdict in refused} | {intent.video.id for intent in intents}
-        if refused:
-            await self._claims.settle(refused)
-        if left := sorted({video.id for video in videos} - seen):
-            await self._claims.give_back(self._lane.id, left)
-        committed = await self._claims.commit_intents(
-            self._lane.owner, backfill, self._lane.channels[0].id, intents, self._lane.estimate
-        )
-        self._in_hand -= {video.id for video in videos}
-        if committed.returned:
-            self._note_budget(backfill, is_out=True)
-        with self._stop.taking():
-            for job in committed.jobs:
-                await self._intents.send(job)
-
-    async def _look_at(self, videos: list[Video], intents: list[Intent], refused: list[Verdicted]) -> None:
-        limiter = anyio.CapacityLimiter(HEADS_AT_ONCE)
-
-        async def look(video: Video) -> None:
-            async with limiter:
-                seen = await self._head(video)
-            (intents if isinstance(seen, Intent) else refused).append(seen)  # type: ignore[arg-type]
-
-        async with anyio.create_task_group() as heads:
-            for video in videos:
-                heads.start_soon(look, video)
-
-    async def _head(self, video: Video) -> Intent | Verdicted:
-        if video.claims > MOST_CLAIMS:
-            return Verdicted(video.id, "failed", f"poison: taken up {MOST_CLAIMS} times without coming to a start")
-        try:
-            found = await patient_head(self._lane, video.object)
-        except AwsError as error:
-            return Verdicted(video.id, "skipped", rejected_at_start(error))
-        if reason := rejected_at_head(found) or source_changed(video.object, found):
-            return Verdicted(video.id, "skipped", reason)
-        return Intent(video, found, self._identity(video, found))
-
-    def _identity(self, video: Video, found: ResolvedObject) -> bytes:
-        return identity_of(
-            self._lane.settings.deployment,
-            found.bucket,
-            found.key,
-            found.version_id or found.etag,
-            video.backfill.min_confidence,
-            video.backfill.edition,
-        )
-
-
-async def inherit(lane: Lane, jobs: Jobs) -> list[Job]:
-    """The intents that an earlier owner left, to be started again: the same tokens give the same jobs, for nothing.
-
-    To be asked before the first claim, so that none of this owner's own is among them.
-    """
-    token_seconds = lane.settings.aws.token_seconds
-    for job_id in await jobs.intents_too_old(lane.id, token_seconds * (1 - TOKEN_MARGIN)):
-        reason = "the start may have been paid, and its token is too old to ask for it at no cost"
-        await jobs.fail(Failure(job_id, "uncertain", reason, "uncertain"))
-    return await jobs.intents(lane.id)
 
 
 class Starter:
@@ -188,46 +56,91 @@ class Starter:
 
     async def _start(self, job: Job) -> None:
         """Call until AWS has said yes or no to this job; at the stop the intent stays for the next owner."""
-        pause = FIRST_PAUSE_SECONDS
-        is_replay = job.is_replay
-        while not self._stop.is_requested:
+        attempt = _Attempt(job, is_replay=job.is_replay)
+        while await self._its_turn():
+            if not self._lane.is_token_good(job):
+                await self._leave_uncertain(job)
+                return
             try:
-                aws_job_id = await self._call(job)
+                async with self._lane.call(START):
+                    aws_job_id = await self._lane.rekognition.start(attempt.job)
             except AwsError as error:
-                if error.verdict in PASSING:
-                    await self._wait_after(error, job, pause)
-                elif error.verdict is Verdict.REPLAY_ELSEWHERE and (other := await self._other_channel(job)):
-                    job, is_replay = other, True
-                else:
-                    await self._give_up(job, error)
+                if not await self._goes_on_after(error, attempt):
                     return
-                if error.verdict is Verdict.RETRY:
-                    # The lost answer may hide a start, and a replayed one sends no notice.
-                    is_replay, pause = True, min(pause * 2, LONGEST_PAUSE_SECONDS)
             else:
-                if aws_job_id is not None:
-                    await self._started.send(Started(job, aws_job_id, self._lane.due_seconds(is_replay=is_replay)))
+                due_seconds = self._lane.due_seconds(is_replay=attempt.is_replay)
+                await self._started.send(Started(attempt.job, aws_job_id, due_seconds))
                 return
 
-    async def _call(self, job: Job) -> str | None:
-        """One attempt; None if the stop came before its turn. Once it is sent, the stop does not end it."""
-        is_due = False
+    async def _its_turn(self) -> bool:
+        """Wait until a Start is allowed and due; False if the stop came before. Once it is sent, none ends it."""
         with self._stop.taking():
             await self._lane.turn(START)
-            is_due = True
-        if not is_due:
-            return None
-        async with self._lane.call(START):
-            return await self._lane.rekognition.start(job)
+            return True
+        return False
 
-    async def _wait_after(self, error: AwsError, job: Job, pause: float) -> None:
+    async def _goes_on_after(self, error: AwsError, attempt: _Attempt) -> bool:
+        """Do what the error demands; False where it was the last word on the job."""
+        if error.verdict in PASSING:
+            await self._wait_after(error, attempt)
+        elif error.verdict is Verdict.REPLAY_ELSEWHERE and (other := await self._other_channel(attempt.job)):
+            attempt.job, attempt.is_replay = other, True
+        elif error.code == HIDDEN:
+            return await self._goes_on_without_object(error, attempt)
+        else:
+            await self._give_up(attempt.job, error)
+            return False
+        return True
+
+    async def _goes_on_without_object(self, error: AwsError, attempt: _Attempt) -> bool:
+        """Rekognition cannot get the object: it is to blame if S3 has lost it, or others can be got meanwhile.
+
+        Else the role or a KMS key may be at fault, and with it the lane.
+        """
+        last_word: AwsError | None = None
+        if self._lane.denial.reason:  # this was a probe
+            self._lane.deny(str(error), START)
+        else:
+            with self._stop.taking():
+                last_word = await self._blamed(error, attempt)
+                if last_word is None:
+                    await anyio.sleep(attempt.next_pause())
+        if last_word:
+            await self._give_up(attempt.job, last_word)
+        return last_word is None
+
+    async def _blamed(self, error: AwsError, attempt: _Attempt) -> AwsError | None:
+        """The last word on the object, or None while others may be to blame."""
+        job = attempt.job
+        try:
+            await patient_head(self._lane, Object(job.bucket, job.key, job.version_id))
+        except AwsError as said_by_head:
+            return said_by_head
+        attempt.hidden += 1
+        if attempt.hidden == 1:
+            attempt.starts_before = self._lane.starts
+            self._lane.hidden(error)
+            return None
+        is_object = self._lane.starts > attempt.starts_before or attempt.hidden >= MOST_TRIES
+        return error if is_object else None
+
+    async def _leave_uncertain(self, job: Job) -> None:
+        """The intent is older than the token's life: whether it was paid can no longer be asked at no cost."""
+        self._lane.slots.give_back(job.id)
+        log.warning("start uncertain", lane=self._lane.name, job=job.id)
+        reason = "the start may have been paid, and its token is too old to ask for it at no cost"
+        await self._jobs.fail(Failure(job.id, "uncertain", reason, "uncertain"))
+
+    async def _wait_after(self, error: AwsError, attempt: _Attempt) -> None:
         """Wait as the error demands; pace and permission are waited for at the next call."""
         with self._stop.taking():
             if error.verdict is Verdict.NO_SLOT:
-                self._lane.slots.refused(job.id, anyio.current_time())
-                await self._lane.slots.take(job.id)
+                self._lane.slots.refused(attempt.job.id, anyio.current_time())
+                await self._lane.slots.take(attempt.job.id)
             elif error.verdict is Verdict.RETRY:
-                await anyio.sleep(pause)
+                # The lost answer may hide a start, and a replayed one sends no notice.
+                attempt.is_replay = True
+                await anyio.sleep(attempt.next_pause())
 
     async def _other_channel(self, job: Job) -> Job | None:
         """The job under the next of the lane's channels; None when all were tried."""
@@ -250,6 +163,22 @@ class Starter:
         else:
             failure = Failure(job.id, "failed", f"start refused: {error}", "failed")
         await self._jobs.fail(failure)
+
+
+class _Attempt(Struct):
+    """How far the start of a job is."""
+
+    job: Job
+    is_replay: bool
+    pause_seconds: float = FIRST_PAUSE_SECONDS
+    hidden: int = 0  # times that Rekognition could not get the object and S3 could
+    starts_before: int = 0  # that the lane had when that was so first
+
+    def next_pause(self) -> float:
+        """Seconds to wait: twice as long each time."""
+        pause_seconds = self.pause_seconds
+        self.pause_seconds = min(pause_seconds * 2, LONGEST_PAUSE_SECONDS)
+        return pause_seconds
 
 
 async def confirm(jobs: Jobs, started: ObjectReceiveStream[Started]) -> None:

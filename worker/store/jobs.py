@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import asyncpg
 from msgspec import Struct
 
+from worker.flow.clock import now_seconds
 from worker.model import Channel, Failure, Job, Notice, ReadyJob, VideoState
 from worker.store.database import SQL, Database, patient, storable
 
@@ -48,6 +49,7 @@ def as_job(row: asyncpg.Record, *, is_replay: bool) -> Job:
         version_id=row["version_id"],
         min_confidence=row["min_confidence"],
         channel=Channel(row["channel_id"], row["topic_arn"], row["role_arn"]),
+        intent_at=now_seconds() - row["age_seconds"],
         is_replay=is_replay,
     )
 
@@ -63,12 +65,6 @@ class Jobs:
         """Intents that an earlier owner left: they may have been sent, so each is a replay."""
         rows = await self._database.pool.fetch(SQL["intents_of_lane"], lane_id)
         return [as_job(row, is_replay=True) for row in rows]
-
-    @patient
-    async def intents_too_old(self, lane_id: int, age_seconds: float) -> list[int]:
-        """Intents whose token AWS may have forgotten."""
-        rows = await self._database.pool.fetch(SQL["intents_too_old_to_replay"], lane_id, age_seconds)
-        return [row["id"] for row in rows]
 
     @patient
     async def occupied_slots(self, lane_id: int) -> set[int]:

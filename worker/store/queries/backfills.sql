@@ -28,8 +28,13 @@ update backfill set paused_at = coalesce(paused_at, clock_timestamp()), pause_re
  where name = $1 returning id
 
 -- name: resume_backfill
--- Lets the claiming go on.
-update backfill set paused_at = null, pause_reason = null where name = $1 returning id
+-- Lets the claiming go on; whoever resumes has seen the failures, and they count no more.
+update backfill b
+   set paused_at = null, pause_reason = null, failures_forgiven = t.failed, outcomes_forgiven = t.outcomes
+  from (select coalesce(sum(failed), 0) as failed, coalesce(sum(done + failed), 0) as outcomes
+          from tally where backfill_id = (select id from backfill where name = $1)) t
+ where b.name = $1
+returning b.id
 
 -- name: write_audit
 -- A decision, by whom.

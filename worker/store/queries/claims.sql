@@ -166,7 +166,8 @@ update tally t
 
 -- name: intents_of_videos
 -- Intents that these videos bought and that are still to be started: just now, or in a commit whose answer was lost.
-select j.id, j.tag, j.token, j.bucket, j.key, j.version_id, j.min_confidence, c.id as channel_id, c.topic_arn, c.role_arn
+select j.id, j.tag, j.token, j.bucket, j.key, j.version_id, j.min_confidence, c.id as channel_id, c.topic_arn, c.role_arn,
+       extract(epoch from clock_timestamp() - j.intent_at)::float8 as age_seconds
   from video v
   join job j on j.id = v.job_id
   join channel c on c.id = j.channel_id

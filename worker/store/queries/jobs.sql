@@ -1,14 +1,10 @@
 -- name: intents_of_lane
 -- Jobs that were meant to be started and whose JobId is not known: to be replayed, oldest first.
-select j.id, j.tag, j.token, j.bucket, j.key, j.version_id, j.min_confidence, c.id as channel_id, c.topic_arn, c.role_arn
+select j.id, j.tag, j.token, j.bucket, j.key, j.version_id, j.min_confidence, c.id as channel_id, c.topic_arn, c.role_arn,
+       extract(epoch from clock_timestamp() - j.intent_at)::float8 as age_seconds
   from job j join channel c on c.id = j.channel_id
  where j.lane_id = $1 and j.state = 'intent'
  order by j.intent_at, j.id
-
--- name: intents_too_old_to_replay
--- Intents whose token may have been forgotten by AWS: replaying them could pay twice.
-select id from job
- where lane_id = $1 and state = 'intent' and intent_at < clock_timestamp() - make_interval(secs => $2)
 
 -- name: move_intent_to_channel
 -- The channel under which AWS knows the token, once found.

@@ -30,22 +30,24 @@ select id, topic_arn, role_arn from channel where lane_id = $1 order by id desc
 
 -- name: acquire_lane_if_free
 -- Takes the lane under a new epoch, if no lease but the taker's own runs on it; pins the account at the first time.
+-- A lease that ends later than the longest one can was given before the database's clock was set back.
 -- Waits for the money decisions of the earlier owner, which share the row's key: their intents are seen by the new one.
 with free as (
   select id from lane
-   where id = $1 and (expires_at < clock_timestamp() or holder = $2) and (account_id is null or account_id = $5)
+   where id = $1 and (account_id is null or account_id = $5)
+     and (holder = $2 or expires_at < clock_timestamp() or expires_at > clock_timestamp() + interval '5 minutes')
      for update
 )
 update lane l
    set holder = $2, holder_name = $3, account_id = coalesce(l.account_id, $5), epoch = l.epoch + 1,
-       expires_at = clock_timestamp() + make_interval(secs => $4)
+       expires_at = clock_timestamp() + make_interval(secs => $4), worked_at = clock_timestamp()
   from free f where l.id = f.id
 returning l.epoch
 
 -- name: renew_lane_if_held
 -- A late renewal succeeds while nobody has taken the lane.
 update lane
-   set expires_at = clock_timestamp() + make_interval(secs => $4), report = $5
+   set expires_at = clock_timestamp() + make_interval(secs => $4), worked_at = clock_timestamp(), report = $5
  where id = $1 and holder = $2 and epoch = $3
 returning true
 

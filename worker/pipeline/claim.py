@@ -1,0 +1,139 @@
+"""From pending videos to committed intents: claim, HEAD, intent. The intent is committed before anything is called."""
+
+from __future__ import annotations
+
+import anyio
+import structlog
+from anyio.abc import ObjectSendStream
+
+from worker.aws.rekognition import START
+from worker.errors import AwsError
+from worker.flow.stop import Stop
+from worker.lane import Lane
+from worker.model import Backfill, Job, ResolvedObject, Video, identity_of
+from worker.pipeline.look import patient_head
+from worker.pipeline.refusals import rejected_at_head, rejected_at_start, source_changed
+from worker.store.claims import Claims, Intent, Verdicted
+
+SECONDS_AHEAD = 1.5  # of the pace that are claimed ahead: intents hold budget and cannot be overtaken
+LARGEST_CLAIM = 200
+HEADS_AT_ONCE = 32
+IDLE_SECONDS = 1.0
+MOST_CLAIMS = 3  # without an intent to show for it: the video seems to kill the process
+
+log = structlog.get_logger()
+
+
+def claim_ahead(lane: Lane) -> int:
+    """How many jobs may be claimed before they are started."""
+    ahead = round(lane.paces[START].ceiling_per_second * SECONDS_AHEAD)
+    return max(1, min(LARGEST_CLAIM, ahead, lane.slots.ceiling))
+
+
+class Claimer:
+    """Turns pending videos into committed intents, a second or two of the pace ahead of the starts."""
+
+    def __init__(self, lane: Lane, claims: Claims, intents: ObjectSendStream[Job], stop: Stop) -> None:
+        self._lane = lane
+        self._claims = claims
+        self._intents = intents
+        self._stop = stop
+        self._positions: dict[int, int] = {}
+        self._in_hand: set[int] = set()
+        self._claiming = anyio.Lock()  # what was claimed is in hand before anybody looks for claims that are in none
+
+    async def run(self) -> None:
+        """Claim until the stop; what was claimed then is still brought to an intent or given back."""
+        async with self._intents:
+            while not self._stop.is_requested:
+                if not (self._lane.may_claim and await self._claim_once()):
+                    with self._stop.taking():
+                        await self._lane.work_registered.wait(timeout_seconds=IDLE_SECONDS)
+
+    async def recover(self) -> None:
+        """Return claimed videos that an earlier owner, or a lost answer of the database, left without a job."""
+        async with self._claiming:
+            returned = await self._claims.recover(self._lane.id, sorted(self._in_hand))
+        if returned:
+            log.info("claims returned", lane=self._lane.name, videos=returned)
+            self._positions.clear()
+
+    async def _claim_once(self) -> bool:
+        """Claim from the most urgent backfill that has something to claim; False if none has."""
+        for backfill in await self._claims.claimable(self._lane.id):
+            videos = await self._claim(backfill)
+            if videos:
+                await self._intend(backfill, videos)
+                return True
+        return False
+
+    async def _claim(self, backfill: Backfill) -> list[Video]:
+        after = self._positions.get(backfill.id, 0)
+        async with self._claiming:
+            claimed = await self._claims.claim(
+                self._lane.owner, backfill, after=after, limit=claim_ahead(self._lane), estimate=self._lane.estimate
+            )
+            self._in_hand |= {video.id for video in claimed.videos}
+        self._note_budget(backfill, is_out=claimed.is_out_of_budget)
+        # At the end of the order begin again: videos that came back lie behind the position.
+        self._positions[backfill.id] = claimed.position if claimed.videos else 0
+        return claimed.videos
+
+    def _note_budget(self, backfill: Backfill, *, is_out: bool) -> None:
+        if is_out and backfill.name not in self._lane.out_of_budget:
+            log.warning("budget reached", backfill=backfill.name, lane=self._lane.name, budget_usd=backfill.budget_usd)
+        (self._lane.out_of_budget.add if is_out else self._lane.out_of_budget.discard)(backfill.name)
+
+    async def _intend(self, backfill: Backfill, videos: list[Video]) -> None:
+        """HEAD the videos, settle what HEAD refuses, commit the intents of the others, and hand the jobs on."""
+        intents: list[Intent] = []
+        refused: list[Verdicted] = []
+        with self._stop.taking():
+            await self._look_at(videos, intents, refused)
+        seen = {verdict.video_id for verdict in refused} | {intent.video.id for intent in intents}
+        if refused:
+            await self._claims.settle(refused)
+        if left := sorted({video.id for video in videos} - seen):
+            await self._claims.give_back(self._lane.id, left)
+        committed = await self._claims.commit_intents(
+            self._lane.owner, backfill, self._lane.channels[0].id, intents, self._lane.estimate
+        )
+        self._in_hand -= {video.id for video in videos}
+        if committed.returned:
+            self._note_budget(backfill, is_out=True)
+        with self._stop.taking():
+            for job in committed.jobs:
+                await self._intents.send(job)
+
+    async def _look_at(self, videos: list[Video], intents: list[Intent], refused: list[Verdicted]) -> None:
+        limiter = anyio.CapacityLimiter(HEADS_AT_ONCE)
+
+        async def look(video: Video) -> None:
+            async with limiter:
+                seen = await self._head(video)
+            (intents if isinstance(seen, Intent) else refused).append(seen)  # type: ignore[arg-type]
+
+        async with anyio.create_task_group() as heads:
+            for video in videos:
+                heads.start_soon(look, video)
+
+    async def _head(self, video: Video) -> Intent | Verdicted:
+        if video.claims > MOST_CLAIMS:
+            return Verdicted(video.id, "failed", f"poison: taken up {MOST_CLAIMS} times without coming to a start")
+        try:
+            found = await patient_head(self._lane, video.object)
+        except AwsError as error:
+            return Verdicted(video.id, "skipped", rejected_at_start(error))
+        if reason := rejected_at_head(found) or source_changed(video.object, found):
+            return Verdicted(video.id, "skipped", reason)
+        return Intent(video, found, self._identity(video, found))
+
+    def _identity(self, video: Video, found: ResolvedObject) -> bytes:
+        return identity_of(
+            self._lane.settings.deployment,
+            found.bucket,
+            found.key,
+            found.version_id or found.etag,
+            video.backfill.min_confidence,
+            video.backfill.edition,
+        )
