@@ -119,7 +119,7 @@ async def test_other_deployment_is_refused_before_anything_is_changed(connection
 async def test_refused_migration_is_told_in_a_sentence_and_can_be_repeated(connection: asyncpg.Connection):
     """A migration that fails names itself and leaves those before it; once the cause is gone it goes through."""
     await connection.execute("create view video_status as select 1 as other")
-    with pytest.raises(DatabaseError, match='migration 0006_views cannot be applied: .*"video_status"'):
+    with pytest.raises(DatabaseError, match=r'migration 0006_views cannot be applied: .*"video_status"'):
         await migrate(connection, "default")
     assert await applied(connection) == VERSIONS[:5]
     await connection.execute("drop view video_status")

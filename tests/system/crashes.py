@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import signal
 import subprocess
 import time
@@ -119,24 +118,16 @@ def _sides(name: str) -> list[str]:
     return [name] if ": " in name else [f"{name}: before", f"{name}: after"]
 
 
-def all_crashes() -> list[Crash]:
-    """Each place: killed, or its answer lost, at its first and its second passing."""
-    crashes = [Crash(place, "kill", passing) for place in places() for passing in PASSINGS]
-    lost = [Crash(place, "lose", passing) for place in places() if _can_lose(place) for passing in PASSINGS]
-    return crashes + lost
+def all_crashes(crash_point: str | None = None) -> list[Crash]:
+    """Each place (of one crash point): killed, or its answer lost, at its first and its second passing."""
+    sides = places() if crash_point is None else [side for name in CRASH_POINTS[crash_point] for side in _sides(name)]
+    crashes = [Crash(place, "kill", passing) for place in sides for passing in PASSINGS]
+    return crashes + [Crash(place, "lose", passing) for place in sides if _can_lose(place) for passing in PASSINGS]
 
 
 def _can_lose(place: str) -> bool:
     """An answer is lost behind what was done; inside a transaction the connection is."""
     return place.endswith((": after", ": accepted", ": copied")) or place in ("write_pages: before", "claim: before")
-
-
-def sample(rng: random.Random, count: int) -> list[Crash]:
-    """Some crashes, of as many places as possible."""
-    shuffled = rng.sample(all_crashes(), len(all_crashes()))
-    first_of_place = list({crash.place: crash for crash in reversed(shuffled)}.values())
-    rng.shuffle(first_of_place)
-    return first_of_place[:count]
 
 
 def crash_site(folder: Path, database_url: str, data_dir: Path, name: str) -> Site:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from tests.system.site import Site
+from worker.config.settings import LOCAL
 from worker.local.accounts import access_key_of, account_of
 
 Labels = Counter[tuple[Any, ...]]
@@ -75,9 +76,11 @@ def labels_of_finished(clients: Mapping[str, Any], paid: Iterable[Mapping[str, A
 
 
 def paid_by(site: Site) -> list[dict[str, Any]]:
-    """The jobs that the accounts of the site's lanes were billed for; a service may have other clients."""
-    accounts = {account_of(lane) for lane in site.lanes()}
-    return [job for job in site.ledger()["paid"] if job["account"] in accounts]
+    """The jobs that the accounts of the site's lanes were billed for; other sites may share its service."""
+    accounts = {
+        account_of(name) for name in site.lanes() if site.sections[f"lanes.{name}"].get("endpoint_url") == LOCAL
+    }
+    return [job for job in site.ledger()["paid"] if not accounts or job["account"] in accounts]
 
 
 def labels_at_service(site: Site) -> Labels:
