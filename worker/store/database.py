@@ -164,7 +164,7 @@ async def open_database(url: str, *, deployment: str, may_migrate: bool, pool_si
         max_inactive_connection_lifetime=60,
         server_settings={
             "application_name": "modworker",
-            "idle_in_transaction_session_timeout": "60s",
+            "idle_in_transaction_session_timeout": "5s",
             "jit": "off",
             "plan_cache_mode": "force_custom_plan",
             "synchronous_commit": "on",
