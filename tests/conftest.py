@@ -8,18 +8,22 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import asyncpg
 import looptime
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from tests.postgres import drop_database, fresh_database, run_folder, servers, template, throwaway_server
+from tests.postgres import (
+    DEPLOYMENT,
+    KINDS,
+    drop_database,
+    fresh_database,
+    migrated,
+    run_folder,
+    template,
+    throwaway_server,
+)
 from tests.system.site import Site
 from worker.store.database import Database, open_database
-from worker.store.migrate import migrate
-
-KINDS = servers()
-DEPLOYMENT = "default"
 
 # Every local service that a test starts checks its own answers; a wrong one is an error 500, and says so in the log.
 os.environ["MODWORKER_LOCAL__CHECK_ANSWERS"] = "true"
@@ -60,14 +64,8 @@ def server_url(portal: BlockingPortal, tmp_path_factory: pytest.TempPathFactory)
         yield started
 
 
-async def _migrated(url: str) -> None:
-    connection = await asyncpg.connect(url)
-    await migrate(connection, DEPLOYMENT)
-    await connection.close()
-
-
 async def _fresh(server: str) -> str:
-    return await fresh_database(server, await template(server, "migrated", _migrated))
+    return await fresh_database(server, await template(server, "migrated", migrated))
 
 
 @pytest.fixture

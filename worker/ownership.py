@@ -154,7 +154,8 @@ class Ownership:
                 lease.start_soon(self._renew, lane)
                 await work(lane)
                 lease.cancel_scope.cancel()
-        except* LaneLost:
+        except BaseExceptionGroup as ends:
+            _raise_others(ends)
             log.warning("lane lost", epoch=epoch)
         finally:
             self._state.left()
@@ -183,3 +184,12 @@ class Ownership:
                     raise LaneLost(lane.name)
 
             await every(lease_seconds / RENEWALS_A_LEASE, renew)
+
+
+def _raise_others(ends: BaseExceptionGroup[BaseException]) -> None:
+    """Raise what else there is than a lost lane: a stage that hears of it first may break the streams of the others."""
+    if ends.subgroup(LaneLost) is None:
+        raise ends
+    _, others = ends.split((LaneLost, anyio.BrokenResourceError))
+    if others is not None:
+        raise others

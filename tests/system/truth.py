@@ -86,11 +86,17 @@ def paid_by(site: Site) -> list[dict[str, Any]]:
 def labels_at_service(site: Site) -> Labels:
     """What the service tells, as JSON over HTTP, of every job that it was paid for and finished."""
     found: Labels = Counter()
-    with closing(http.client.HTTPConnection(urlsplit(site.service_url() or "").netloc)) as connection:
-        for job in paid_by(site):
-            if job["status"] == "SUCCEEDED":
-                found.update(_labels_over_http(connection, job))
+    for _, labels in jobs_at_service(site, paid_by(site)):
+        found.update(labels)
     return found
+
+
+def jobs_at_service(site: Site, paid: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Labels]]:
+    """(JobId, what the service tells) of those of the jobs that SUCCEEDED."""
+    with closing(http.client.HTTPConnection(urlsplit(site.service_url() or "").netloc)) as connection:
+        for job in paid:
+            if job["status"] == "SUCCEEDED":
+                yield job["job_id"], Counter(_labels_over_http(connection, job))
 
 
 def _labels_over_http(connection: http.client.HTTPConnection, job: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:

@@ -19,7 +19,7 @@ SECONDS_AHEAD = 1.5  # of the pace that are claimed ahead: intents hold budget a
 LARGEST_CLAIM = 200
 HEADS_AT_ONCE = 32
 IDLE_SECONDS = 1.0
-MOST_CLAIMS = 3  # without an intent to show for it: the video seems to kill the process
+MOST_CLAIMS = 4  # without an intent to show for it, all but the first alone: the video seems to kill the process
 
 log = structlog.get_logger()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from itertools import accumulate
+from itertools import accumulate, takewhile
 
 import asyncpg
 from msgspec import Struct
@@ -74,7 +74,7 @@ class Claims:
             tally = await _lock_tally(connection, owner, backfill)
             if tally is None:
                 return Claimed([], after, is_out_of_budget=False)
-            rows = await connection.fetch(SQL["pick_pending"], owner.lane_id, backfill.id, after, limit)
+            rows = _company(await connection.fetch(SQL["pick_pending"], owner.lane_id, backfill.id, after, limit))
             expected = [_usd(estimate(backfill, row["size_bytes"], row["duration_ms"])) for row in rows]
             affordable = await _affordable(connection, owner, backfill, tally, expected)
             taken = list(zip(rows, expected, strict=True))[:affordable]
@@ -137,6 +137,13 @@ class Claims:
         """Return claimed videos without a job that nobody has in hand; their claim counts against them."""
         ((returned,),) = await self._database.commit("return_claimed_if_jobless", lane_id, None, list(in_hand), 0)
         return int(returned)
+
+
+def _company(rows: Sequence[asyncpg.Record]) -> Sequence[asyncpg.Record]:
+    """Those that are taken up together: one that was taken up in vain goes alone, lest the innocent be suspected."""
+    if rows and rows[0]["claims"]:
+        return rows[:1]
+    return list(takewhile(lambda row: not row["claims"], rows))
 
 
 async def _lock_tally(connection: Connection, owner: LaneHolder, backfill: Backfill) -> asyncpg.Record | None:
