@@ -71,7 +71,7 @@ async def test_process_that_lost_the_lane_claims_nothing_and_intends_nothing(ste
     assert (committed.jobs, committed.returned) == ([], [])
     assert await steps.value("select count(*) from job") == 0
     assert await steps.claims.recover(owner.lane_id, []) == 2
-    assert len((await steps.claim(owner, backfill)).videos) == 4
+    assert [len((await steps.claim(owner, backfill)).videos) for _ in range(4)] == [1, 1, 2, 0]
 
 
 async def test_earlier_epoch_of_the_same_process_claims_nothing(steps: Steps):
