@@ -130,6 +130,13 @@ class Site:
             document: dict[str, Any] = json.load(response)
         return document
 
+    def put_faults(self, plan: dict[str, Any]) -> None:
+        """Put another fault plan in force."""
+        body = json.dumps(plan).encode()
+        request = urllib.request.Request(f"{self.service_url()}/_faults", body, method="PUT")
+        with urllib.request.urlopen(request, timeout=30) as response:
+            assert response.status == 200
+
     def client(self, service: str, lane: str = "main", region: str = "us-east-1") -> Any:
         """A plain boto3 client of the local service, in a lane's account."""
         return boto3.client(
