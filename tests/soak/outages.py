@@ -1,4 +1,4 @@
-"""Outages of 6 and of 7.5 days, of the worker and of AWS: the service's clock runs 10,080 times as fast, a week a minute.
+"""Outages of 6 and of 7.5 days, of the worker and of AWS: on the service's clock a week passes in a minute.
 
 The worker's `[aws]` lifetimes are scaled with it.
 """
