@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from urllib.parse import urlsplit
 
 from tests.postgres import fresh_database
 from tests.soak.ground import ARCHIVE, Ground, ground, jobs_faster, printed, told, until
@@ -113,4 +114,4 @@ async def _backed_up_in_the_middle(here: Ground, site: Site) -> str:
     until(lambda: site.ledger()["paid_jobs"] >= VIDEOS // 3)
     kill(worker)
     told("backup")
-    return await fresh_database(here.server_url, site.database_url.rsplit("/", 1)[1].split("?")[0])
+    return await fresh_database(here.server_url, urlsplit(site.database_url).path.removeprefix("/"))
