@@ -32,7 +32,7 @@ async def _within(seed: int) -> int:
         first = finished(_start(site), seconds=300)  # what the backup knows nothing of, under another topic
         truth, paid = await labels_in(site.database_url), site.ledger()["paid_jobs"]
         restored = await here.site("restored", database_url=backup, data_dir=site.data_dir)
-        restored.sections |= site.sections | {"database": restored.sections["database"]}
+        restored.sections = site.sections | {"database": restored.sections["database"]}
         restored.configure()
         second = finished(_start(restored), seconds=300)
         wrong = await findings(restored, registered=VIDEOS)
@@ -68,7 +68,7 @@ async def _beyond(seed: int) -> int:
         paid = site.ledger()["paid_jobs"]
         time.sleep(BEYOND_SECONDS)
         restored = await here.site("restored", database_url=backup, data_dir=site.data_dir)
-        restored.sections |= site.sections | {"database": restored.sections["database"]}
+        restored.sections = site.sections | {"database": restored.sections["database"]}
         restored.configure()
         refused = finished(_start(restored), seconds=300)
         set_aside = finished(_start(restored, "--restored"), seconds=300)

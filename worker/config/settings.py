@@ -20,6 +20,7 @@ from pydantic import (
     field_validator,
 )
 
+_MARGIN = 12 / 168  # 12 hours of 7 days: for the clocks of others and for slow calls
 EMBEDDED = "embedded"
 LOCAL = "local"
 
@@ -192,8 +193,13 @@ class Aws(Section):
 
     @property
     def reliable_token_seconds(self) -> float:
-        """How long a token is relied on: 12 hours of 7 days are left for the clocks of others and for slow calls."""
-        return self.token_seconds * (1 - 12 / 168)
+        """How long a token is relied on."""
+        return self.token_seconds * (1 - _MARGIN)
+
+    @property
+    def reliable_results_seconds(self) -> float:
+        """How long AWS is sure to know a job."""
+        return self.results_seconds * (1 - _MARGIN)
 
 
 class Endpoints(Section):

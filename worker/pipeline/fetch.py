@@ -153,7 +153,7 @@ class Fetcher:
 
     async def _results_gone(self, job: ReadyJob, error: AwsError) -> None:
         """Old results have expired; young ones cannot have: then it is another account's or region's lane."""
-        if job.age_seconds < self._lane.settings.aws.results_seconds:
+        if job.age_seconds < self._lane.settings.aws.reliable_results_seconds:
             reason = f"AWS does not know a job of {job.age_seconds:.0f} s ago ({error}): wrong account or region?"
             self._lane.deny(reason, GET)
             return
