@@ -7,7 +7,8 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 import stamina
@@ -18,36 +19,72 @@ from worker.config import masked_url
 from worker.errors import DatabaseError
 from worker.failpoints import around, passing
 from worker.store import migrate
+from worker.store.patience import Patience
 
 P = ParamSpec("P")
+S = TypeVar("S", bound="_OverDatabase")
 T = TypeVar("T")
 Connection = asyncpg.Connection | PoolConnectionProxy
 
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+_OPTION = re.compile(r"(?:-c\s*|--)([\w-]+)=")
 _CONNECT_SECONDS = 10
-_STATEMENT_SECONDS = 120
+_ANSWER_SECONDS = 70  # longer than the server takes to end a statement: then the connection itself is dead
+
+SESSION = {
+    "jit": "off",
+    "plan_cache_mode": "force_custom_plan",
+    "synchronous_commit": "on",
+}
+"""What the statements and the promises of this program rely on."""
+
+LIMITS = {
+    "application_name": "modworker",
+    "statement_timeout": "60s",
+    "lock_timeout": "30s",
+    "idle_in_transaction_session_timeout": "5s",  # a process that stands still holds up the next owner no longer
+}
+"""So that nothing is held up for ever, by us or for us; the query of `database.url` may set them otherwise, as
+`?lock_timeout=5s` or `?options=-c lock_timeout=5s`."""
 
 log = structlog.get_logger()
 
+stamina.instrumentation.set_on_retry_hooks(())  # a line for each try of each task; `Patience` tells it as one
+
+
+class UnreachableError(DatabaseError):
+    """There is no server, or it lets nobody in: mended by an operator, or by the server's own coming back."""
+
+
 TRANSIENT: tuple[type[Exception], ...] = (
+    UnreachableError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
+    asyncpg.DatabaseDroppedError,  # restored under the same name, it is there again
+    asyncpg.IdleSessionTimeoutError,
+    asyncpg.QueryCanceledError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
-    asyncpg.QueryCanceledError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.InsufficientResourcesError,
+    asyncpg.StatementCompletionUnknownError,
+    asyncpg.InsufficientResourcesError,  # disk, memory, connections
+    asyncpg.PostgresIOError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
+    asyncpg.ReadOnlySQLTransactionError,  # a replica, until it is promoted
     asyncpg.LockNotAvailableError,
-    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InvalidCachedStatementError,  # a migration changed a table; the statement is prepared anew
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     OSError,
     TimeoutError,
 )
-"""What passes when the database is back: every unit of work against it is repeated after these."""
+"""What passes when the database is back: every unit of work against it is repeated after these.
+
+Of the server's errors (its manual, appendix A) those that tell of its state and not of the statement. Whatever else it
+says, such as of a missing table, a broken constraint or damaged data, would be said again, and ends the program.
+"""
 
 
 def _read_statements() -> dict[str, str]:
@@ -72,16 +109,29 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
-def patient(work: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-    """Repeat a unit of work, which must be harmless to repeat, until the database answers."""
+class _OverDatabase(Protocol):
+    @property
+    def _database(self) -> Database: ...
+
+
+def patient(work: Callable[Concatenate[S, P], Awaitable[T]]) -> Callable[Concatenate[S, P], Awaitable[T]]:
+    """Repeat a unit of work, which must be harmless to repeat, until the database answers; the waiting is told."""
 
     @functools.wraps(work)
-    async def repeated(*args: P.args, **kwargs: P.kwargs) -> T:
-        async for attempt in stamina.retry_context(
-            on=is_transient, attempts=None, timeout=None, wait_initial=0.05, wait_max=5.0, wait_jitter=0.2
-        ):
-            with attempt:
-                return await work(*args, **kwargs)
+    async def repeated(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._database.patience.unit() as unit:
+
+            def is_worth_another(error: Exception) -> bool:
+                if is_transient(error):
+                    unit.failed(error)
+                    return True
+                return False
+
+            async for attempt in stamina.retry_context(
+                on=is_worth_another, attempts=None, timeout=None, wait_initial=0.05, wait_max=5.0, wait_jitter=0.2
+            ):
+                with attempt:
+                    return await work(self, *args, **kwargs)
         raise AssertionError("unreachable")  # pragma: no cover
 
     return repeated
@@ -107,6 +157,7 @@ class Database:
     def __init__(self, pool: asyncpg.Pool, url: str) -> None:
         self.pool = pool
         self.url = url
+        self.patience = Patience()
 
     @asynccontextmanager
     async def transaction(self, name: str) -> AsyncIterator[Connection]:
@@ -119,25 +170,44 @@ class Database:
         with around(statement):
             return await self.pool.fetch(SQL[statement], *arguments)
 
+    @asynccontextmanager
+    async def unlimited(self) -> AsyncIterator[Connection]:
+        """One snapshot for an operator's command that may read whole tables: no limit of the server's ends it."""
+        async with self.pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
+            await connection.execute("set local statement_timeout = 0; set local lock_timeout = 0")
+            yield connection
+
     async def is_reachable(self) -> bool:
         """True when a statement gets through."""
         return bool(await self.pool.fetchval("select true"))
 
 
-async def connect(url: str) -> asyncpg.Connection:
-    """One connection outside the pool.
+async def connect(url: str, **settings: str) -> asyncpg.Connection:
+    """One connection outside the pool, with settings of the server's for its session, and otherwise no limits.
 
     Raises:
-        DatabaseError: if the server cannot be reached or refuses; in one sentence, without the password.
+        UnreachableError: if the server cannot be reached or refuses; in one sentence, without the password.
 
     """
+    application = {"application_name": LIMITS["application_name"]}
+    return await _let_in(url, timeout=_CONNECT_SECONDS, server_settings=_with_those_of(url, application) | settings)
+
+
+async def _let_in(dsn: str | None = None, **options: Any) -> asyncpg.Connection:
     try:
-        return await asyncpg.connect(url, timeout=_CONNECT_SECONDS, server_settings={"application_name": "modworker"})
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        return await asyncpg.connect(dsn, **options)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError) as error:
         reason = str(error) or type(error).__name__
-        raise DatabaseError(
-            f"the database at {masked_url(url)} cannot be reached: {reason}; check database.url"
+        raise UnreachableError(
+            f"the database at {masked_url(dsn or '')} cannot be reached: {reason}; check database.url"
         ) from None
+
+
+def _with_those_of(url: str, settings: dict[str, str]) -> dict[str, str]:
+    """The settings, without those that the query of the URL brings itself."""
+    query = dict(parse_qsl(urlsplit(url).query))
+    named = {*query, *(name.replace("-", "_") for name in _OPTION.findall(query.get("options", "")))}
+    return {name: value for name, value in settings.items() if name not in named}
 
 
 @asynccontextmanager
@@ -157,18 +227,13 @@ async def open_database(url: str, *, deployment: str, may_migrate: bool, pool_si
         await connection.close()
     pool = await asyncpg.create_pool(
         url,
-        min_size=1,
+        connect=_let_in,
+        min_size=0,  # or the pool would log every failure to hold the others, with a stack trace
         max_size=pool_size,
         timeout=_CONNECT_SECONDS,
-        command_timeout=_STATEMENT_SECONDS,
+        command_timeout=_ANSWER_SECONDS,
         max_inactive_connection_lifetime=60,
-        server_settings={
-            "application_name": "modworker",
-            "idle_in_transaction_session_timeout": "5s",
-            "jit": "off",
-            "plan_cache_mode": "force_custom_plan",
-            "synchronous_commit": "on",
-        },
+        server_settings=SESSION | _with_those_of(url, LIMITS),
     )
     try:
         yield Database(pool, url)
