@@ -23,6 +23,7 @@ from worker.store.leases import Holder, LaneHolder, LaneRow, Leases
 
 RENEWALS_A_LEASE = 3
 STAND_BY_SECONDS = 1.0
+TAKE_SECONDS = 5.0  # that a stop waits for the database's answer; a lane whose answer is lost is taken again
 RELEASE_SECONDS = 5.0
 
 log = structlog.get_logger()
@@ -119,7 +120,7 @@ class Ownership:
         with self._stop.taking():
             while lane is None:
                 sent_at = now_seconds()
-                with anyio.CancelScope(shield=True):
+                with anyio.move_on_after(TAKE_SECONDS, shield=True):
                     owner = await self._leases.acquire(row.id, self._holder, lease_seconds, clients.account_id)
                     if owner:
                         lane = await self._prepared(owner, clients, sent_at)

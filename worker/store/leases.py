@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import suppress
 from typing import Any, Self
 
 import anyio
 import asyncpg
 from msgspec import Struct, json
 
-from worker.errors import DatabaseError, UsageError
+from worker.errors import UsageError
 from worker.failpoints import around
 from worker.model import Channel
 from worker.store.database import SQL, TRANSIENT, Database, connect, patient
@@ -104,20 +103,22 @@ class Leases:
 
     def connection(self) -> LeaseConnection:
         """A connection for renewals alone, so that slow writes never cost the lease."""
-        return LeaseConnection(self._database.url)
+        return LeaseConnection(self._database)
 
 
 class LeaseConnection:
     """One connection for the renewals of one lane, made anew when it breaks."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._unit = database.patience.unit()
         self._connection: asyncpg.Connection | None = None
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._unit.was_given_up()
         self._drop()
 
     async def renew(
@@ -125,13 +126,23 @@ class LeaseConnection:
     ) -> bool | None:
         """True if the lane is still held, False if it is lost, None if the database did not say in time."""
         arguments = (owner.lane_id, owner.holder, owner.epoch, lease_seconds, json.encode(report).decode())
-        with anyio.move_on_after(within_seconds), suppress(*TRANSIENT, DatabaseError):
-            if self._connection is None or self._connection.is_closed():
-                self._connection = await connect(self._url)
-            with around("renew_lane_if_held"):
-                return bool(await self._connection.fetchval(SQL["renew_lane_if_held"], *arguments))
-        self._drop()
-        return None
+        try:
+            with anyio.fail_after(within_seconds):
+                connection = await self._connected(within_seconds)
+                with around("renew_lane_if_held"):
+                    renewed = bool(await connection.fetchval(SQL["renew_lane_if_held"], *arguments))
+        except TRANSIENT as error:
+            self._unit.failed(error)
+            self._drop()
+            return None
+        self._unit.went_through()
+        return renewed
+
+    async def _connected(self, within_seconds: float) -> asyncpg.Connection:
+        """The server ends a renewal that nobody waits for any more, or each would leave a waiting session behind."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await connect(self._database.url, statement_timeout=f"{within_seconds:.3f}s")
+        return self._connection
 
     def _drop(self) -> None:
         if self._connection:

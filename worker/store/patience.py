@@ -20,8 +20,8 @@ class Patience:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._waiting = 0
-        self._since = 0.0
+        self._waiting: set[Unit] = set()
+        self._since: float | None = None
         self._silent_until = 0.0
         self._is_told = False
 
@@ -29,56 +29,63 @@ class Patience:
         """One unit of work, not waiting yet."""
         return Unit(self)
 
-    def begin(self) -> None:
-        """One more unit waits."""
-        if not self._waiting:
-            self._since, self._is_told = self._clock(), False
-        self._waiting += 1
-
-    def tell(self, error: Exception) -> None:
-        """Say what is waited for, unless that was said a short while ago: the longer the wait, the longer a while."""
+    def waits(self, unit: Unit, error: Exception) -> None:
+        """Take note of a failure; tell it, unless one was told a while ago: the longer the wait, the longer a while."""
         now = self._clock()
-        if now < self._silent_until:
-            return
-        waited_seconds = now - self._since
-        self._silent_until = now + min(max(waited_seconds, SHORTEST_SILENCE_SECONDS), LONGEST_SILENCE_SECONDS)
-        self._is_told = True
-        log.warning(
-            "waiting for the database: work goes on by itself when it serves again",
-            reason=str(error) or type(error).__name__,
-            since=datetime.fromtimestamp(time.time() - waited_seconds, UTC).isoformat(timespec="seconds"),
-            units_of_work=self._waiting,
-        )
+        self._waiting.add(unit)
+        if self._since is None:
+            self._since, self._is_told = now, False
+        if now >= self._silent_until:
+            waited_seconds = now - self._since
+            self._silent_until = now + min(max(waited_seconds, SHORTEST_SILENCE_SECONDS), LONGEST_SILENCE_SECONDS)
+            self._is_told = True
+            log.warning(
+                "waiting for the database: work goes on by itself when it serves again",
+                reason=_in_words(error),
+                since=datetime.fromtimestamp(time.time() - waited_seconds, UTC).isoformat(timespec="seconds"),
+                units_of_work=len(self._waiting),
+            )
 
-    def end(self) -> None:
-        """One unit waits no more."""
-        self._waiting -= 1
-        if self._is_told and not self._waiting:
-            log.info("the database serves again", waited_seconds=round(self._clock() - self._since, 1))
+    def went_through(self, unit: Unit) -> None:
+        """The wait is over when nothing else waits: a database may read for one and refuse to write for another."""
+        self._waiting.discard(unit)
+        if self._since is not None and not self._waiting:
+            waited_seconds, self._since = self._clock() - self._since, None
+            if self._is_told:
+                log.info("the database serves again", waited_seconds=round(waited_seconds, 1))
+
+    def was_given_up(self, unit: Unit) -> None:
+        """It waits no more, and nobody knows whether it would have got through."""
+        self._waiting.discard(unit)
 
 
 class Unit:
-    """Work that is repeated until it gets through; a context that is left when it has, or is given up."""
+    """Work that is repeated until it gets through: a context that is left when it has, or by an error when not."""
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
-        self._waits = False
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.went_through()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.went_through()
+        else:
+            self.was_given_up()
 
     def failed(self, error: Exception) -> None:
         """It is to be tried again."""
-        if not self._waits:
-            self._patience.begin()
-            self._waits = True
-        self._patience.tell(error)
+        self._patience.waits(self, error)
 
     def went_through(self) -> None:
-        """It waits no more."""
-        if self._waits:
-            self._patience.end()
-            self._waits = False
+        """It is done."""
+        self._patience.went_through(self)
+
+    def was_given_up(self) -> None:
+        """It is not tried again."""
+        self._patience.was_given_up(self)
+
+
+def _in_words(error: Exception) -> str:
+    return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)

@@ -8,7 +8,7 @@ import asyncpg
 from msgspec import json
 
 from worker.model import VIDEO_STATES
-from worker.store.database import SQL, Database
+from worker.store.database import SQL, Database, patient
 
 _CHECKS = {
     "verify_tallies": "the tally of backfill {backfill} on lane {lane} differs from its videos",
@@ -28,6 +28,7 @@ class Reports:
     """Reads only; figures come from the tallies, so that none of them counts 10^7 rows."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._pool = database.pool
 
     async def status(self) -> dict[str, Any]:
@@ -44,6 +45,7 @@ class Reports:
         rows = await self._pool.fetch(SQL["backfill_reports"])
         return [_backfill(row, failures.get(row["name"], {}), rates.get(row["name"])) for row in rows]
 
+    @patient
     async def books(self) -> list[dict[str, Any]]:
         """Every backfill's videos by state and money alone: what may be asked for every few seconds."""
         return [_backfill(row, {}, None) for row in await self._pool.fetch(SQL["backfill_reports"])]
@@ -63,7 +65,7 @@ class Reports:
     async def verify(self, backfill_id: int | None) -> tuple[int, list[str]]:
         """(videos looked at, findings); no finding means that the books are true."""
         findings = []
-        async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
+        async with self._database.unlimited() as connection:
             for check, sentence in _CHECKS.items():
                 arguments = [] if check in _WITHOUT_BACKFILL else [backfill_id]
                 rows = await connection.fetch(SQL[check], *arguments, timeout=VERIFY_SECONDS)
