@@ -65,25 +65,30 @@ class Claims:
         """Backfills with pending videos for the lane, the most urgent first."""
         return [as_backfill(row) for row in await self._database.pool.fetch(SQL["claimable_backfills"], lane_id)]
 
-    @patient
     async def claim(
         self, owner: LaneHolder, backfill: Backfill, *, after: int, limit: int, estimate: Estimate
     ) -> Claimed:
         """Take pending videos, in order, as far as the budget reaches; none for a process that lost the lane."""
+        return await self._claim(owner, backfill, after, limit, estimate, [])
+
+    @patient
+    async def _claim(
+        self, owner: LaneHolder, backfill: Backfill, after: int, limit: int, estimate: Estimate, in_doubt: list[int]
+    ) -> Claimed:
+        """`in_doubt` names what an earlier try took, whose answer was lost: it is put back, and taken again."""
         async with self._database.transaction("claim") as connection:
             tally = await _lock_tally(connection, owner, backfill)
             if tally is None:
                 return Claimed([], after, is_out_of_budget=False)
+            if in_doubt and await connection.fetchval(SQL["return_claimed_if_jobless"], owner.lane_id, in_doubt, [], 1):
+                tally = await _lock_tally(connection, owner, backfill) or tally
             rows = _company(await connection.fetch(SQL["pick_pending"], owner.lane_id, backfill.id, after, limit))
             expected = [_usd(estimate(backfill, row["size_bytes"], row["duration_ms"])) for row in rows]
             affordable = await _affordable(connection, owner, backfill, tally, expected)
             taken = list(zip(rows, expected, strict=True))[:affordable]
+            in_doubt[:] = [row["id"] for row, _ in taken]
             await connection.execute(
-                SQL["take_picked"],
-                [row["id"] for row, _ in taken],
-                [usd for _, usd in taken],
-                backfill.id,
-                owner.lane_id,
+                SQL["take_picked"], in_doubt, [usd for _, usd in taken], backfill.id, owner.lane_id
             )
         videos = [_video(row, backfill, usd) for row, usd in taken]
         position = taken[-1][0]["claim_order"] if taken else after

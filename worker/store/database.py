@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -194,12 +194,19 @@ async def connect(url: str, **settings: str) -> asyncpg.Connection:
 
 
 async def _let_in(dsn: str | None = None, **options: Any) -> asyncpg.Connection:
-    try:
+    with _unreachable_after(dsn or "", OSError, asyncpg.PostgresError, ValueError, *TRANSIENT):
         return await asyncpg.connect(dsn, **options)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError) as error:
+
+
+@contextmanager
+def _unreachable_after(url: str, *errors: type[Exception]) -> Iterator[None]:
+    """Turn these errors into one sentence for the operator."""
+    try:
+        yield
+    except errors as error:
         reason = str(error) or type(error).__name__
         raise UnreachableError(
-            f"the database at {masked_url(dsn or '')} cannot be reached: {reason}; check database.url"
+            f"the database at {masked_url(url)} cannot be reached: {reason}; check database.url"
         ) from None
 
 
@@ -218,13 +225,8 @@ async def open_database(url: str, *, deployment: str, may_migrate: bool, pool_si
         DatabaseError: if the database cannot be reached or cannot serve this program.
 
     """
-    connection = await connect(url)
-    try:
-        if may_migrate and (applied := await migrate.migrate(connection, deployment)):
-            log.info("database migrated", migrations=applied)
-        await migrate.refuse_other_schema(connection, deployment)
-    finally:
-        await connection.close()
+    with _unreachable_after(url, *TRANSIENT):
+        await _bring_up_to_date(url, deployment, may_migrate=may_migrate)
     pool = await asyncpg.create_pool(
         url,
         connect=_let_in,
@@ -239,3 +241,13 @@ async def open_database(url: str, *, deployment: str, may_migrate: bool, pool_si
         yield Database(pool, url)
     finally:
         pool.terminate()
+
+
+async def _bring_up_to_date(url: str, deployment: str, *, may_migrate: bool) -> None:
+    connection = await connect(url)
+    try:
+        if may_migrate and (applied := await migrate.migrate(connection, deployment)):
+            log.info("database migrated", migrations=applied)
+        await migrate.refuse_other_schema(connection, deployment)
+    finally:
+        await connection.close()

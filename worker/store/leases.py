@@ -14,6 +14,8 @@ from worker.failpoints import around
 from worker.model import Channel
 from worker.store.database import SQL, TRANSIENT, Database, connect, patient
 
+TRIES_A_RENEWAL = 10  # where the database refuses at once: a lane is not lost for one broken connection
+
 
 class LaneRow(Struct, frozen=True):
     """A registered lane; `account_id` is None until its first owner has pinned it."""
@@ -126,23 +128,33 @@ class LeaseConnection:
     ) -> bool | None:
         """True if the lane is still held, False if it is lost, None if the database did not say in time."""
         arguments = (owner.lane_id, owner.holder, owner.epoch, lease_seconds, json.encode(report).decode())
-        try:
-            with anyio.fail_after(within_seconds):
-                connection = await self._connected(within_seconds)
-                with around("renew_lane_if_held"):
-                    renewed = bool(await connection.fetchval(SQL["renew_lane_if_held"], *arguments))
-        except TRANSIENT as error:
-            self._unit.failed(error)
-            self._drop()
-            return None
-        self._unit.went_through()
-        return renewed
+        with anyio.move_on_after(within_seconds):
+            while True:
+                try:
+                    renewed = await self._try(arguments, within_seconds)
+                except TRANSIENT as error:
+                    self._put_off(error)
+                    await anyio.sleep(within_seconds / TRIES_A_RENEWAL)
+                else:
+                    self._unit.went_through()
+                    return renewed
+        self._put_off(TimeoutError())
+        return None
+
+    async def _try(self, arguments: tuple[object, ...], within_seconds: float) -> bool:
+        connection = await self._connected(within_seconds)
+        with around("renew_lane_if_held"):
+            return bool(await connection.fetchval(SQL["renew_lane_if_held"], *arguments))
 
     async def _connected(self, within_seconds: float) -> asyncpg.Connection:
         """The server ends a renewal that nobody waits for any more, or each would leave a waiting session behind."""
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self._database.url, statement_timeout=f"{within_seconds:.3f}s")
         return self._connection
+
+    def _put_off(self, error: Exception) -> None:
+        self._unit.failed(error)
+        self._drop()
 
     def _drop(self) -> None:
         if self._connection:
