@@ -20,6 +20,7 @@ T = TypeVar("T")
 BLOCK_BYTES = 65536
 COMMAND_COMPLETE, READY_FOR_QUERY = b"C", b"Z"
 IDLE = b"I"  # no transaction is open
+WRITING = (b"INSERT", b"UPDATE", b"DELETE")
 HEADER = struct.Struct("!cI")
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
@@ -47,7 +48,7 @@ class Proxy:
         return parts._replace(netloc=netloc, query="sslmode=disable").geturl()
 
     def lose_commits(self, share: float, seed: int, *, of_statements: bool = False) -> None:
-        """Lose that share of all answers to COMMIT; `of_statements` also those to statements that commit themselves."""
+        """Lose that share of all answers to COMMIT; `of_statements` also to writing statements on their own."""
         rng = random.Random(seed)
         self._lose(lambda: rng.random() < share, of_statements=of_statements)
 
@@ -153,8 +154,9 @@ class Proxy:
             await writer.drain()
 
     def _is_lost(self, answer: bytes, *, is_statement: bool) -> bool:
-        is_commit = answer[HEADER.size :].startswith(b"COMMIT\0")
-        is_lost = (is_commit or (is_statement and self._are_statements_lost)) and self._loses()
+        tag = answer[HEADER.size : answer.index(b"\0", HEADER.size)]
+        may_be_lost = tag == b"COMMIT" or (is_statement and self._are_statements_lost and tag.startswith(WRITING))
+        is_lost = may_be_lost and self._loses()
         self.lost += is_lost
         return is_lost
 

@@ -38,6 +38,8 @@ from worker.restored import Word, refuse_old_past
 from worker.store.registry import Progress
 from worker.watch import Watch, nothing_left, until_final
 
+LAST_LOOK_SECONDS = 5.0  # at the end: a database that is away does not keep a worker that was told to stop
+
 logger = structlog.get_logger()
 
 
@@ -106,7 +108,11 @@ async def _backfill(loaded: Loaded, config: Path, request: Request, word: Word |
                     shown(look.progress)
 
             await work(application, list(loaded.settings.lanes), metrics, watch, signals)
-        progress = await application.registry.progress(request.name)
+        progress = seen[-1].progress if seen else None
+        with anyio.move_on_after(LAST_LOOK_SECONDS):
+            progress = await application.registry.progress(request.name)
+    if progress is None:
+        return _interrupted(request.name)
     seconds = time.monotonic() - begun_at
     out.print(summary(request.name, progress, metrics.calls(), seconds, config, example=found.example))
     return _how_it_ended(request.name, progress, seen[0].ending if seen else None, found)

@@ -131,7 +131,11 @@ def patient(work: Callable[Concatenate[S, P], Awaitable[T]]) -> Callable[Concate
                 on=is_worth_another, attempts=None, timeout=None, wait_initial=0.05, wait_max=5.0, wait_jitter=0.2
             ):
                 with attempt:
-                    return await work(self, *args, **kwargs)
+                    try:
+                        return await work(self, *args, **kwargs)
+                    except asyncpg.ReadOnlySQLTransactionError:
+                        await self._database.pool.expire_connections()  # they would stay with what is a replica now
+                        raise
         raise AssertionError("unreachable")  # pragma: no cover
 
     return repeated

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Self
 
+import asyncpg
 import structlog
+
+from worker.errors import DatabaseError
 
 SHORTEST_SILENCE_SECONDS = 5.0
 LONGEST_SILENCE_SECONDS = 60.0
@@ -22,7 +25,7 @@ class Patience:
         self._clock = clock
         self._waiting: set[Unit] = set()
         self._since: float | None = None
-        self._silent_until = 0.0
+        self._silent_until: dict[type[Exception], float] = {}
         self._is_told = False
 
     def unit(self) -> Unit:
@@ -30,14 +33,16 @@ class Patience:
         return Unit(self)
 
     def waits(self, unit: Unit, error: Exception) -> None:
-        """Take note of a failure; tell it, unless one was told a while ago: the longer the wait, the longer a while."""
+        """Take note of a failure, and tell it unless its like was told a while ago: the longer the wait, the longer."""
         now = self._clock()
         self._waiting.add(unit)
         if self._since is None:
             self._since, self._is_told = now, False
-        if now >= self._silent_until:
+        kind = _kind(error)
+        if now >= self._silent_until.get(kind, now):
             waited_seconds = now - self._since
-            self._silent_until = now + min(max(waited_seconds, SHORTEST_SILENCE_SECONDS), LONGEST_SILENCE_SECONDS)
+            silence_seconds = min(max(waited_seconds, SHORTEST_SILENCE_SECONDS), LONGEST_SILENCE_SECONDS)
+            self._silent_until[kind] = now + silence_seconds
             self._is_told = True
             log.warning(
                 "waiting for the database: work goes on by itself when it serves again",
@@ -85,6 +90,12 @@ class Unit:
     def was_given_up(self) -> None:
         """It is not tried again."""
         self._patience.was_given_up(self)
+
+
+def _kind(error: Exception) -> type[Exception]:
+    """What the server itself says is told of each kind; for a client one lost connection has many names."""
+    is_servers_word = isinstance(error, asyncpg.PostgresError | DatabaseError)
+    return type(error) if is_servers_word and not isinstance(error, asyncpg.PostgresConnectionError) else Exception
 
 
 def _in_words(error: Exception) -> str:

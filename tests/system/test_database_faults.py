@@ -1,0 +1,203 @@
+"""The database fails in every way it has while a backfill runs: nothing is lost, nothing doubled, nothing paid twice.
+
+Whatever happens to the database, the worker waits, says so in its log, and goes on by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+from anyio.from_thread import BlockingPortal
+
+from tests.system.checker import findings
+from tests.system.processes import WorkerProcess
+from tests.system.proxy import Proxy, proxy
+from tests.system.site import Site, finished, until
+
+ARCHIVE = "s3://synthetic-archive/"
+VIDEOS = 60
+START_PER_SECOND = 25
+END_SECONDS = 60
+WAITING = "waiting for the database: work goes on by itself when it serves again"
+SERVES_AGAIN = "the database serves again"
+LEAST_SECONDS_BETWEEN_LINES = 5
+
+TERMINATE = """
+select pg_terminate_backend(pid) from pg_stat_activity where datname = '{database}' and application_name = 'modworker'
+"""
+
+Log = list[dict[str, Any]]
+Operator = Callable[[str], None]
+
+
+@pytest.fixture
+def site(site: Site) -> Site:
+    """A site whose backfill takes a few seconds."""
+    site.configure(local={"videos": VIDEOS}, lanes__main={"start_per_second": START_PER_SECOND})
+    return site
+
+
+@pytest.fixture
+def between(portal: BlockingPortal, site: Site) -> Iterator[Proxy]:
+    """A proxy between the site's workers and the database."""
+    with portal.wrap_async_context_manager(proxy(site.database_url)) as between:
+        site.configure(database={"url": between.url})
+        yield between
+
+
+@pytest.fixture
+def operator(portal: BlockingPortal, site: Site) -> Operator:
+    """Carries out what an operator types into the server's maintenance database; `{database}` is the site's."""
+    url = urlsplit(site.database_url)
+    name = url.path.removeprefix("/")
+
+    async def carry_out(sql: str) -> None:
+        connection = await asyncpg.connect(url._replace(path="/postgres").geturl())
+        try:
+            await connection.execute(sql.replace("{database}", name))
+        finally:
+            await connection.close()
+
+    return lambda sql: portal.call(carry_out, sql)
+
+
+def half_way(site: Site, paid_jobs: int = 10) -> WorkerProcess:
+    """A worker that has begun its backfill, on a service that outlives it."""
+    site.service()
+    worker = site.start("backfill", ARCHIVE)
+    until(lambda: worker.poll() is not None or site.ledger()["paid_jobs"] >= paid_jobs)
+    assert worker.poll() is None, worker.stderr.read()
+    return worker
+
+
+async def true_end(site: Site, worker: WorkerProcess) -> Log:
+    """The worker's log, once it has ended by itself with true books."""
+    done = finished(worker, seconds=END_SECONDS)
+    assert done.returncode in (0, 1), done.stderr  # 1: some of the archive's videos end FAILED
+    assert "Traceback" not in done.stderr
+    print(done.stderr)
+    assert await findings(site, registered=VIDEOS) == []
+    return [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+
+
+def told(log: Log, event: str) -> Log:
+    """The lines of one sentence."""
+    return [line for line in log if line["event"] == event]
+
+
+async def test_every_backend_terminated_again_and_again(site: Site, operator: Operator):
+    """Sessions that an administrator ends in the middle of whatever they do are opened anew, and work is repeated."""
+    worker = half_way(site)
+    for _ in range(20):
+        operator(TERMINATE)
+        time.sleep(0.1)
+    log = await true_end(site, worker)
+    assert told(log, WAITING)
+    assert told(log, SERVES_AGAIN)
+
+
+async def test_answers_of_commits_lost_at_random(site: Site, between: Proxy):
+    """With three answers to COMMIT in ten lost for the whole backfill, also those of statements by themselves."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    between.lose_commits(0.3, seed)
+    worker = half_way(site, paid_jobs=1)
+    between.lose_commits(0.3, seed, of_statements=True)
+    await true_end(site, worker)
+    assert between.lost
+
+
+async def test_database_stalls_longer_than_the_lease(site: Site, between: Proxy):
+    """The worker stops calling when its lease is over, takes the lane again afterwards, and doubles nothing."""
+    site.configure(worker={"lease_seconds": 1})
+    worker = half_way(site)
+    with between.stalled():
+        paid_jobs = site.ledger()["paid_jobs"]
+        time.sleep(1.5)
+        paid_when_lost = site.ledger()["paid_jobs"]
+        time.sleep(1.0)
+        assert site.ledger()["paid_jobs"] == paid_when_lost < VIDEOS
+    log = await true_end(site, worker)
+    assert [line["epoch"] for line in told(log, "lane lost")] == [1]
+    assert [line["epoch"] for line in told(log, "lane taken")] == [1, 2]
+    assert paid_jobs <= paid_when_lost
+
+
+@pytest.mark.parametrize("table", ["tally", "job"])
+async def test_lock_held_longer_than_the_timeouts(site: Site, table: str):
+    """Statements that wait for a lock too long are ended by the server, and repeated until they get it."""
+    site.configure(database={"url": f"{site.database_url}&lock_timeout=100ms&options=-c%20statement_timeout%3D300ms"})
+    worker = half_way(site)
+    connection = await asyncpg.connect(site.database_url)
+    async with connection.transaction():
+        await connection.execute(f"lock table {table} in share row exclusive mode")
+        time.sleep(2.0)
+    await connection.close()
+    log = await true_end(site, worker)
+    assert any("due to lock timeout" in line["reason"] for line in told(log, WAITING))
+
+
+@pytest.fixture
+async def role(site: Site, operator: Operator) -> AsyncIterator[str]:
+    """A plain role that the site's workers use, such as a careful operator gives them."""
+    name = f"worker_{uuid.uuid4().hex[:8]}"
+    connection = await asyncpg.connect(site.database_url)
+    await connection.execute(
+        f"create role {name} login; grant all on all tables in schema public to {name};"
+        f" grant all on all sequences in schema public to {name}"
+    )
+    site.configure(database={"url": urlsplit(site.database_url)._replace(netloc=f"{name}@").geturl()})
+    yield name
+    operator(TERMINATE)
+    await connection.execute(f"drop owned by {name}; drop role {name}")
+    await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("taken_away", "given_back", "reason"),
+    [
+        ("role {role} connection limit 1", "role {role} connection limit -1", "too many connections"),
+        ("role {role} nologin", "role {role} login", "is not permitted to log in"),
+        ("database {database} allow_connections false", "database {database} allow_connections true", "not currently"),
+        (
+            "database {database} set default_transaction_read_only = on",
+            "database {database} set default_transaction_read_only = off",
+            "in a read-only transaction",
+        ),
+    ],
+    ids=["too many clients", "login revoked", "closed to connections", "read-only"],
+)
+async def test_server_that_refuses_is_waited_for(
+    site: Site, role: str, operator: Operator, taken_away: str, given_back: str, reason: str
+):
+    """What an operator, a failover or other clients take away for a while is waited for, in few words."""
+    worker = half_way(site)
+    operator(f"alter {taken_away.replace('{role}', role)}")
+    operator(TERMINATE)
+    time.sleep(2.0)
+    operator(f"alter {given_back.replace('{role}', role)}")
+    log = await true_end(site, worker)
+    assert any(reason in line["reason"] for line in told(log, WAITING)), log
+    assert len(told(log, WAITING)) <= 3
+    assert told(log, SERVES_AGAIN)
+
+
+async def test_worker_can_be_stopped_while_the_database_is_away(site: Site, between: Proxy):
+    """SIGTERM ends a worker within its grace period, whether the database answers or not; nothing is lost by it."""
+    site.configure(worker={"shutdown_grace_seconds": 1})
+    worker = half_way(site)
+    with between.refusing():
+        time.sleep(0.5)
+        worker.terminate()
+        stopped = finished(worker, seconds=15)
+    assert stopped.returncode == 3, stopped.stderr
+    assert "stopped early: it was told to stop" in stopped.stderr
+    await true_end(site, site.start("backfill", ARCHIVE))
