@@ -5,27 +5,37 @@ Whatever happens to the database, the worker waits, says so in its log, and goes
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import random
+import signal
+import subprocess
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 from anyio.from_thread import BlockingPortal
+from msgspec import Struct
 
+from tests.postgres import fresh_database
 from tests.system.checker import findings
 from tests.system.processes import WorkerProcess
 from tests.system.proxy import Proxy, proxy
 from tests.system.site import Site, finished, until
+from worker.store.embedded import embedded_postgres
 
 ARCHIVE = "s3://synthetic-archive/"
 VIDEOS = 60
 START_PER_SECOND = 25
 END_SECONDS = 60
+RECOVERY_SECONDS = 30
 WAITING = "waiting for the database: work goes on by itself when it serves again"
 SERVES_AGAIN = "the database serves again"
 LEAST_SECONDS_BETWEEN_LINES = 5
@@ -38,11 +48,18 @@ Log = list[dict[str, Any]]
 Operator = Callable[[str], None]
 
 
+def slow(site: Site, *, migrate: bool = False) -> Site:
+    """Let the site's backfill take a few seconds."""
+    site.configure(
+        database={"migrate": migrate}, local={"videos": VIDEOS}, lanes__main={"start_per_second": START_PER_SECOND}
+    )
+    return site
+
+
 @pytest.fixture
 def site(site: Site) -> Site:
     """A site whose backfill takes a few seconds."""
-    site.configure(local={"videos": VIDEOS}, lanes__main={"start_per_second": START_PER_SECOND})
-    return site
+    return slow(site)
 
 
 @pytest.fixture
@@ -83,7 +100,6 @@ async def true_end(site: Site, worker: WorkerProcess) -> Log:
     done = finished(worker, seconds=END_SECONDS)
     assert done.returncode in (0, 1), done.stderr  # 1: some of the archive's videos end FAILED
     assert "Traceback" not in done.stderr
-    print(done.stderr)
     assert await findings(site, registered=VIDEOS) == []
     return [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
 
@@ -201,3 +217,161 @@ async def test_worker_can_be_stopped_while_the_database_is_away(site: Site, betw
     assert stopped.returncode == 3, stopped.stderr
     assert "stopped early: it was told to stop" in stopped.stderr
     await true_end(site, site.start("backfill", ARCHIVE))
+
+
+# A server of the test's own
+
+
+KEYED = "keyed"
+ACCESS = f"local all {KEYED} scram-sha-256\nlocal all all trust\n"
+
+
+class Server(Struct, frozen=True):
+    """A PostgreSQL that syncs its files as an operator's does; `folder` is its PGDATA."""
+
+    url: str
+    folder: Path
+
+    @property
+    def postmaster(self) -> int:
+        """Its first process; 0 while there is none."""
+        with suppress(OSError, ValueError, IndexError):
+            return int((self.folder / "postmaster.pid").read_text().splitlines()[0])
+        return 0
+
+
+@pytest.fixture(scope="module")
+def server(portal: BlockingPortal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for this file, which is started again whenever it ends."""
+    folder = tmp_path_factory.mktemp("server")
+    access = folder / "pg_hba.conf"
+    access.write_text(ACCESS)
+    with portal.wrap_async_context_manager(embedded_postgres(folder, {"hba_file": str(access)})) as url:
+        yield Server(url, folder / "postgres" / "data")
+
+
+@pytest.fixture
+def own_site(tmp_path: Path, portal: BlockingPortal, server: Server) -> Iterator[Site]:
+    """A site on that server."""
+    with Site(tmp_path, portal.call(recovered_database, server.url)) as site:
+        yield slow(site, migrate=True)
+
+
+async def recovered(url: str) -> asyncpg.Connection:
+    """A connection, as soon as the server lets anybody in again."""
+    deadline = time.monotonic() + RECOVERY_SECONDS
+    while True:
+        try:
+            return await asyncpg.connect(url)
+        except (OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError):
+            assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
+async def recovered_database(url: str) -> str:
+    """A new database on a server that an earlier test may have crashed."""
+    await (await recovered(url)).close()
+    return await fresh_database(url)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
+async def test_server_restarted_in_the_middle(own_site: Site, server: Server, how: signal.Signals):
+    """A server that is shut down in order, or as by a crash, and comes back, costs time and nothing else."""
+    worker = half_way(own_site)
+    for _ in range(2):
+        before = server.postmaster
+        os.kill(before, how)
+        until(lambda before=before: server.postmaster not in (0, before))
+        time.sleep(0.5)
+    log = await true_end(own_site, worker)
+    assert told(log, SERVES_AGAIN)
+
+
+async def test_one_backend_that_crashes_takes_all_others_with_it(own_site: Site, server: Server):
+    """After the crash of any of its processes the server recovers, and the worker goes on."""
+    worker = half_way(own_site)
+    for _ in range(2):
+        connection = await recovered(own_site.database_url)
+        os.kill(await connection.fetchval("select pg_backend_pid()"), signal.SIGKILL)
+        connection.terminate()
+        time.sleep(0.5)
+    log = await true_end(own_site, worker)
+    assert told(log, WAITING)
+
+
+async def test_password_changed_and_changed_back(own_site: Site, server: Server):
+    """A worker whose password is not the right one any more waits, and says why, until it is."""
+    connection = await asyncpg.connect(own_site.database_url)
+    await connection.execute(f"create role {KEYED} login superuser password 'first'")
+    url = urlsplit(own_site.database_url)
+    own_site.configure(database={"url": url._replace(netloc=f"{KEYED}:first@").geturl()})
+    worker = half_way(own_site)
+    await connection.execute(f"alter role {KEYED} password 'second'")
+    await connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", KEYED)
+    time.sleep(1.0)
+    await connection.execute(f"alter role {KEYED} password 'first'")
+    await connection.close()
+    log = await true_end(own_site, worker)
+    assert any("password authentication failed" in line["reason"] for line in told(log, WAITING))
+    assert not any("first" in line["reason"] for line in told(log, WAITING))
+
+
+DISK_BYTES = 160 * 2**20
+SMALL = {"max_wal_size": "32MB", "min_wal_size": "32MB", "shared_buffers": "32MB"}
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small disk of the test's own."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(disk)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting a file system is not allowed here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@contextmanager
+def full(disk: Path) -> Iterator[None]:
+    """Not a byte is left on the disk."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(2**16)):
+            pass
+    try:
+        yield
+    finally:
+        ballast.unlink()
+
+
+@pytest.mark.parametrize("where", ["tables", "log"])
+async def test_full_disk(tmp_path: Path, portal: BlockingPortal, disk: Path, where: str):
+    """While the disk is full nothing more is claimed and no video fails; once there is space, everything completes.
+
+    Without space for its tables PostgreSQL refuses statements; without space for its log it crashes.
+    """
+    running = portal.wrap_async_context_manager(embedded_postgres(disk, SMALL))
+    with running as url, Site(tmp_path, url) as site:
+        slow(site, migrate=True).configure(lanes__main={"start_per_second": 10})  # claims are a few ahead of the starts
+        worker = half_way(site, paid_jobs=1)
+        with full(disk):
+            if where == "log":
+                await use_up_log(url)
+            time.sleep(2.5)
+            paid_jobs = site.ledger()["paid_jobs"]
+            time.sleep(1.0)
+            assert site.ledger()["paid_jobs"] == paid_jobs < VIDEOS
+            assert worker.poll() is None
+        log = await true_end(site, worker)
+        if where == "tables":
+            assert any("No space left on device" in line["reason"] for line in told(log, WAITING))
+
+
+async def use_up_log(url: str) -> None:
+    """Go on to the next segment of the log until there is none."""
+    connection = await asyncpg.connect(url)
+    with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        for _ in range(20):
+            await connection.execute("select pg_switch_wal(); create temp table used (); drop table used")
+    connection.terminate()
