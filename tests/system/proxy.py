@@ -26,14 +26,13 @@ RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """What happens to the connections, as told from any thread; `url` is the server's, by way of the proxy."""
+    """What happens to the connections, as another thread than the loop's says; `url` is the server's by way of here."""
 
     def __init__(self, server_url: str) -> None:
         self._server_url = server_url
         self._loop = asyncio.get_running_loop()
         self._connections: set[asyncio.Task[None]] = set()
-        self._flowing = asyncio.Event()
-        self._flowing.set()
+        self._flowing = _set_event()
         self._is_refusing = False
         self._loses: Callable[[], bool] = lambda: False
         self._are_statements_lost = False
@@ -77,6 +76,15 @@ class Proxy:
         finally:
             self._in_loop(self._flowing.set)
 
+    def forsake(self) -> None:
+        """Nothing goes through the present connections ever again, and nobody says so; new ones are as usual."""
+
+        def leave() -> None:
+            self._flowing.clear()
+            self._flowing = _set_event()
+
+        self._in_loop(leave)
+
     @contextmanager
     def refusing(self) -> Iterator[None]:
         """Reset all connections, and every new one as soon as it comes."""
@@ -108,13 +116,14 @@ class Proxy:
             _reset(writer)
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        flowing = self._flowing
         with suppress(OSError):
-            await self._flowing.wait()
+            await flowing.wait()
             server_reader, server_writer = await _connected(self._server_url)
             try:
                 both = {
-                    asyncio.create_task(self._requests(reader, server_writer)),
-                    asyncio.create_task(self._answers(server_reader, writer)),
+                    asyncio.create_task(self._requests(reader, server_writer, flowing)),
+                    asyncio.create_task(self._answers(server_reader, writer, flowing)),
                 }
                 try:
                     await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -125,13 +134,17 @@ class Proxy:
             finally:
                 server_writer.close()
 
-    async def _requests(self, reader: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
+    async def _requests(
+        self, reader: asyncio.StreamReader, server: asyncio.StreamWriter, flowing: asyncio.Event
+    ) -> None:
         while block := await reader.read(BLOCK_BYTES):
-            await self._flowing.wait()
+            await flowing.wait()
             server.write(block)
             await server.drain()
 
-    async def _answers(self, server: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answers(
+        self, server: asyncio.StreamReader, writer: asyncio.StreamWriter, flowing: asyncio.Event
+    ) -> None:
         """Hold what follows the end of a command until its transaction is known to be over, then pass or lose it."""
         held = b""
         was_idle = True
@@ -148,7 +161,7 @@ class Proxy:
                 was_idle = is_idle
             elif held:
                 continue
-            await self._flowing.wait()
+            await flowing.wait()
             writer.write(held or message)
             held = b""
             await writer.drain()
@@ -171,10 +184,15 @@ async def proxy(server_url: str) -> AsyncIterator[Proxy]:
         yield proxy
     finally:
         server.close()
-        proxy._flowing.set()
         for connection in list(proxy._connections):
             connection.cancel()
         await server.wait_closed()
+
+
+def _set_event() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
 
 
 async def _connected(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
