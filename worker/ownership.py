@@ -23,7 +23,7 @@ from worker.store.leases import Holder, LaneHolder, LaneRow, Leases
 
 RENEWALS_A_LEASE = 3
 STAND_BY_SECONDS = 1.0
-TAKE_SECONDS = 5.0  # that a stop waits for the database's answer; a lane whose answer is lost is taken again
+TAKE_SECONDS = 3.0  # that a stop waits for the database's answer; a lane whose answer is lost is taken again
 RELEASE_SECONDS = 5.0
 
 log = structlog.get_logger()

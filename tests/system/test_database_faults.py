@@ -208,12 +208,12 @@ async def test_server_that_refuses_is_waited_for(
 
 async def test_worker_can_be_stopped_while_the_database_is_away(site: Site, between: Proxy):
     """SIGTERM ends a worker within its grace period, whether the database answers or not; nothing is lost by it."""
-    site.configure(worker={"shutdown_grace_seconds": 1})
+    site.configure(worker={"shutdown_grace_seconds": 1, "lease_seconds": 1})
     worker = half_way(site)
     with between.refusing():
-        time.sleep(0.5)
+        time.sleep(1.5)  # the lane is lost, and waited for
         worker.terminate()
-        stopped = finished(worker, seconds=15)
+        stopped = finished(worker, seconds=20)
     assert stopped.returncode == 3, stopped.stderr
     assert "stopped early: it was told to stop" in stopped.stderr
     await true_end(site, site.start("backfill", ARCHIVE))

@@ -38,7 +38,7 @@ from worker.restored import Word, refuse_old_past
 from worker.store.registry import Progress
 from worker.watch import Watch, nothing_left, until_final
 
-LAST_LOOK_SECONDS = 5.0  # at the end: a database that is away does not keep a worker that was told to stop
+LAST_LOOK_SECONDS = 2.0  # at the end: a database that is away does not keep a worker that was told to stop
 
 logger = structlog.get_logger()
 
