@@ -293,7 +293,7 @@ async def test_sessions_of_the_pool_have_limits(database: Database):
     assert found == {
         "statement_timeout": "1min",
         "lock_timeout": "30s",
-        "idle_in_transaction_session_timeout": "1min",
+        "idle_in_transaction_session_timeout": "5s",
         "synchronous_commit": "on",
     }
 
@@ -314,7 +314,7 @@ async def test_operators_set_other_limits_in_the_url(database_url: str, query: s
     ):
         found = await settings_of(connection)
     assert (found["lock_timeout"], found["statement_timeout"]) == ("7s", "90s")
-    assert found["idle_in_transaction_session_timeout"] == "1min"
+    assert found["idle_in_transaction_session_timeout"] == "5s"
     assert found["synchronous_commit"] == "on"
 
 

@@ -178,7 +178,8 @@ class Database:
     async def unlimited(self) -> AsyncIterator[Connection]:
         """One snapshot for an operator's command that may read whole tables: no limit of the server's ends it."""
         async with self.pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
-            await connection.execute("set local statement_timeout = 0; set local lock_timeout = 0")
+            for limit in LIMITS.keys() - {"application_name"}:
+                await connection.execute(f"set local {limit} = 0")
             yield connection
 
     async def is_reachable(self) -> bool:
