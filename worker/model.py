@@ -88,7 +88,7 @@ class Job(Struct, frozen=True):
 
 
 class ReadyJob(Struct, frozen=True):
-    """A job whose pages are to be read from `next_page` on."""
+    """A job whose pages are to be read from `next_page` on; `started_at` is when, by `flow.clock`."""
 
     id: int
     aws_job_id: str
@@ -103,7 +103,7 @@ class ReadyJob(Struct, frozen=True):
     digest: bytes
     detections: int
     asked: int
-    age_seconds: float
+    started_at: float
 
 
 class Notice(Struct, frozen=True):

@@ -11,6 +11,7 @@ from anyio.abc import ObjectSendStream
 
 from worker.aws.rekognition import GET, Answer
 from worker.errors import AwsError, Verdict
+from worker.flow.clock import now_seconds
 from worker.flow.stop import Stop
 from worker.lane import Lane
 from worker.model import Failure, Object, Page, ReadyJob
@@ -153,8 +154,9 @@ class Fetcher:
 
     async def _results_gone(self, job: ReadyJob, error: AwsError) -> None:
         """Old results have expired; young ones cannot have: then it is another account's or region's lane."""
-        if job.age_seconds < self._lane.settings.aws.reliable_results_seconds:
-            reason = f"AWS does not know a job of {job.age_seconds:.0f} s ago ({error}): wrong account or region?"
+        age_seconds = now_seconds() - job.started_at
+        if age_seconds < self._lane.settings.aws.reliable_results_seconds:
+            reason = f"AWS does not know a job of {age_seconds:.0f} s ago ({error}): wrong account or region?"
             self._lane.deny(reason, GET)
             return
         await self._fail(Failure(job.id, "expired", "results expired before they were read", "expired"))

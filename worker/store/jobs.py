@@ -166,5 +166,5 @@ def _ready(row: asyncpg.Record, page_token_seconds: float) -> ReadyJob:
         digest=row["digest"] or b"",
         detections=row["detections"],
         asked=row["asked"],
-        age_seconds=row["age_seconds"],
+        started_at=now_seconds() - row["age_seconds"],
     )
