@@ -8,7 +8,7 @@ import random
 import sys
 from collections.abc import Awaitable, Callable
 
-from tests.soak import crashes, denied, kills, notices, outages, restores, signals, starts
+from tests.soak import crashes, database_kills, denied, kills, memory, notices, outages, restores, signals, starts
 
 PROGRAMS: dict[str, Callable[[float, int], Awaitable[int]]] = {
     "crashes": lambda _, seed: crashes.run(seed),
@@ -19,6 +19,8 @@ PROGRAMS: dict[str, Callable[[float, int], Awaitable[int]]] = {
     "restores": lambda _, seed: restores.run(seed),
     "signals": lambda scale, seed: signals.run(terms=round(200 * scale), kills=round(20 * scale), seed=seed),
     "denied": lambda scale, _: denied.run(seconds=90 * scale),
+    "database": lambda scale, _: database_kills.run(seconds=600 * scale),
+    "memory": lambda scale, _: memory.run(videos=round(100_000 * scale)),
 }
 
 

@@ -314,6 +314,7 @@ class Local(Section):
     job_seconds_per_video_second: float = Field(0.1, ge=0, le=100, description="What the video's length adds to that")
     quotas: LocalQuotas = Field(LocalQuotas(), description="Of every account, in place of what its lane says")
     quota_burst: float = Field(2.0, ge=1, le=1000, description="Calls that may come at once within a quota")
+    largest_page: int = Field(1000, ge=1, le=1000, description="Entries on a page at most, however many are asked for")
     faults: Path | None = Field(None, description="File with a fault plan (TOML)", examples=["faults.toml"])
     check_answers: bool = Field(default=False, description="Check every answer against the service models")
     endpoints: LocalEndpoints = Field(LocalEndpoints(), description="Of services to use in place of its own")

@@ -127,7 +127,7 @@ async def _build(settings: Settings, database: Database, clients: RemoteClients,
         real=AnalysingRunner(database, endings, _onnx_analyst, objects),
     )
     starts = Starts(database, runners.real if local.analyst == "onnx" else runners.synthetic, objects, quotas, faults)
-    reads = Reads(database, runners, PageTokens(await _page_secret(database)), faults)
+    reads = Reads(database, runners, PageTokens(await _page_secret(database)), faults, local.largest_page)
     operations = rekognition_operations(starts, reads, quotas) | sqs_operations(Sqs(database, queues, channels, url))
     calls = Calls(
         JsonProtocol(operations, check_answers=local.check_answers),

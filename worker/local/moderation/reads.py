@@ -21,7 +21,7 @@ from worker.local.state import jobs
 from worker.local.state.database import Database
 from worker.local.state.jobs import Job
 
-_LARGEST_PAGE = 1000
+LARGEST_PAGE = 1000  # of entries, the most that GetContentModeration returns
 _RESULTS_MS = 7 * 86_400_000  # that a finished job can be asked for
 _CACHE_BYTES = 64 * 2**20
 _AT_ONCE = 2  # views in the making: one that takes a second does not hold up the others
@@ -30,12 +30,20 @@ _AT_ONCE = 2  # views in the making: one that takes a second does not hold up th
 class Reads:
     """Reads jobs page by page; the views of those read last are kept, and one in the making is made once for all."""
 
-    def __init__(self, database: Database, runners: Runners, tokens: PageTokens, faults: Faults) -> None:
+    def __init__(
+        self,
+        database: Database,
+        runners: Runners,
+        tokens: PageTokens,
+        faults: Faults,
+        largest_page: int = LARGEST_PAGE,
+    ) -> None:
         self._database = database
         self._clock = database.clock
         self._runners = runners
         self._tokens = tokens
         self._faults = faults
+        self._largest_page = largest_page
         self._views: Cache[Reading, View] = Cache(_CACHE_BYTES)
         self._making: dict[Reading, asyncio.Task[View]] = {}
         self._limiter = anyio.CapacityLimiter(_AT_ONCE)
@@ -58,7 +66,7 @@ class Reads:
     def _page(self, view: View, reading: Reading, request: dict[str, Any]) -> bytes:
         scope = f"{reading.job_id}/{reading.sort_by}/{reading.aggregate_by}"
         token = request.get("NextToken")
-        size = min(_LARGEST_PAGE, request.get("MaxResults") or _LARGEST_PAGE)
+        size = min(self._largest_page, request.get("MaxResults") or LARGEST_PAGE)
         first = 0 if not token else self._tokens.offset(scope, token, self._clock.now_ms())
         if first and self._faults.expires_token(view.job, first // size + 1):
             raise expired_token()
