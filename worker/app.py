@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -136,6 +137,7 @@ class WorkerProcess:
         self._claims = Claims(application.database)
         self._pages = Pages(application.database)
         self._guards = Guards(application.database)
+        self._halted: str | None = None
         self.stop = Stop()
         self.states = {name: LaneState(name) for name in lanes}
 
@@ -154,6 +156,9 @@ class WorkerProcess:
             duties.start_soon(every, BOOKS_SECONDS, self._publish_books)
             duties.start_soon(every, BOOKS_SECONDS, self._stop_failing)
             duties.start_soon(every, PAST_SECONDS, self._stop_suspected)
+            if self._application.settings.database.is_embedded:
+                await self._watch_the_disk()
+                duties.start_soon(every, BOOKS_SECONDS, self._watch_the_disk)
             async with anyio.create_task_group() as stages:
                 stages.start_soon(writer.run, pages_out)
                 async with pages_in, anyio.create_task_group() as lanes:
@@ -184,8 +189,7 @@ class WorkerProcess:
 
     async def _publish_books(self) -> None:
         """Refresh the gauges that come from the database, or from all lanes together."""
-        owned = [state.lane for state in self.states.values() if state.lane]
-        self._metrics.oldest_result(max((lane.result_age_seconds for lane in owned), default=0.0))
+        self._metrics.oldest_result(max((lane.result_age_seconds for lane in self._owned()), default=0.0))
         for backfill in await self._application.reports.books():
             self._metrics.counted(backfill["name"], backfill["videos"])
             self._metrics.spent(
@@ -206,8 +210,25 @@ class WorkerProcess:
             for paused in await self._guards.pause_suspected(suspicion, RESTORED):
                 log.error("backfill paused", backfill=paused.backfill, reason=paused.reason)
 
+    async def _watch_the_disk(self) -> None:
+        """Claim nothing while the embedded database is short of space: results can wait at AWS, for a while."""
+        database = self._application.settings.database
+        free_gb = shutil.disk_usage(database.data_dir).free / 1e9
+        reason = f"{free_gb:.1f} GB are free, database.min_free_gb is {database.min_free_gb:g}"
+        before, self._halted = self._halted, reason if free_gb < database.min_free_gb else None
+        if self._halted and not before:
+            log.error("disk nearly full: nothing more is claimed", reason=reason)
+        elif before and not self._halted:
+            log.info("disk has room again: claiming goes on")
+        for lane in self._owned():
+            lane.halted = self._halted
+
+    def _owned(self) -> list[Lane]:
+        return [state.lane for state in self.states.values() if state.lane]
+
     async def _run_stages(self, lane: Lane, pages: MemoryObjectSendStream[Page]) -> None:
         """Join the lane's stages by streams; ends after the stop, when they have run dry."""
+        lane.halted = self._halted
         intents_in, intents_out = anyio.create_memory_object_stream[Job](claim_ahead(lane))
         started_in, started_out = anyio.create_memory_object_stream[Started](STARTED_IN_FLIGHT)
         notices_in, notices_out = anyio.create_memory_object_stream[Notice](NOTICES_IN_FLIGHT)

@@ -76,6 +76,7 @@ class Lane:
         self.queue_denial = Denial(settings.worker.probe_seconds)  # without the queue, overdue jobs are asked for
         self.starts = 0  # that succeeded
         self.hidden_in_a_row = 0  # objects that Rekognition could not get, since a Start succeeded
+        self.halted: str | None = None  # why this process claims nothing; written by whoever watches over it
         self.throttled = 0
         self.result_age_seconds = 0.0
         self._lease_until = -math.inf
@@ -101,7 +102,7 @@ class Lane:
     @property
     def may_claim(self) -> bool:
         """False while there is a reason to leave the pending videos alone."""
-        return self.denial.reason is None
+        return self.denial.reason is None and self.halted is None
 
     def is_token_good(self, job: Job) -> bool:
         """True while AWS is sure to know a token that may have been used since the job's intent."""
@@ -237,4 +238,5 @@ class Lane:
             "get_per_second": round(self.paces[GET].per_second, 3),
             "throttled": self.throttled,
             "denied": self.denial.reason,
+            "halted": self.halted,
         }

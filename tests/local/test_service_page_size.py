@@ -12,7 +12,7 @@ KEY = {"Bucket": "synthetic-edge-cases", "Name": "three-versions.mp4"}
 
 def test_largest_page_bounds_every_page(tmp_path: Path):
     """A page holds what the service grants, whatever is asked for; all pages together hold everything."""
-    service = Service(tmp_path, local=AT_ONCE | {"largest_page": 7}, lanes={})
+    service = Service(tmp_path, local=AT_ONCE | {"largest_page": 7, "quota_burst": 50}, lanes={})
     try:
         rekognition = service.start().client("rekognition")
         job_id = rekognition.start_content_moderation(Video={"S3Object": KEY})["JobId"]

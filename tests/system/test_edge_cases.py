@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -294,3 +295,24 @@ async def test_edge_case_mass_failure(site: Site):
     assert done.returncode == 3, done.stderr
     assert "videos failed); `modworker resume films` lets it go on" in done.stderr
     assert 50 <= site.ledger()["paid_jobs"] < 500
+
+
+async def test_edge_case_disk_nearly_full(tmp_path: Path):
+    """While the embedded database has too little room nothing is claimed, and the status says why."""
+    with Site(tmp_path, "embedded") as site:
+        site.configure(database={"min_free_gb": 1_000_000}, local={"videos": VIDEOS} | jobs_faster(60))
+        site.service()
+        worker = site.start("backfill", ARCHIVE)
+        status = until(lambda: _status_if(site, "is halted"), within_seconds=60)
+        assert "GB are free, database.min_free_gb is 1e+06" in status
+        assert site.ledger()["paid_jobs"] == 0
+        worker.terminate()
+        assert finished(worker).returncode == 3
+        site.configure(database={"min_free_gb": 0})
+        assert site.run("backfill", ARCHIVE).returncode in (0, 1)
+        assert site.ledger()["paid_jobs"] == VIDEOS
+
+
+def _status_if(site: Site, text: str) -> str | None:
+    status = site.run("status").stdout
+    return status if text in status else None

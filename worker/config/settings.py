@@ -128,6 +128,9 @@ class Database(Section):
         Path(".modworker"),
         description="Folder of the embedded database and the local service, relative to the working directory",
     )
+    min_free_gb: float = Field(
+        2.0, ge=0, le=1_000_000, description="Nothing more is claimed while the embedded database's disk has less"
+    )
     migrate: bool = Field(default=False, description="Apply migrations at start; the embedded database always does")
     pool_size: int = Field(8, ge=2, le=100, description="Connections")
 

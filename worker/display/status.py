@@ -31,8 +31,12 @@ def lanes(entries: Sequence[Mapping[str, Any]]) -> str:
     if not entries:
         return "no lane is registered"
     table = aligned([_HEAD, *map(_lane, entries)], right=range(1, len(_HEAD) - 1))
-    denials = [f"lane {lane['name']} is denied: {legible(lane['denied'])}" for lane in entries if lane.get("denied")]
-    return "\n".join([table, *denials])
+    return "\n".join([table, *_standstills(entries, "denied"), *_standstills(entries, "halted")])
+
+
+def _standstills(entries: Sequence[Mapping[str, Any]], kind: str) -> list[str]:
+    """Lanes that take nothing up, and why."""
+    return [f"lane {lane['name']} is {kind}: {legible(lane[kind])}" for lane in entries if lane.get(kind)]
 
 
 def _lines(entry: Mapping[str, Any]) -> Iterator[str]:
