@@ -1,0 +1,256 @@
+"""What is asked of the database, each call one transaction: the store's own methods, and time passing.
+
+A call is a record, so that the explorer can tell whether it has asked the same thing of the same contents before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tests.store.steps import ACCOUNT, price
+from worker.model import Backfill, Failure, Job, Notice, Page, ReadyJob, Video
+from worker.store.claims import Claims, Intent, Verdicted
+from worker.store.database import SQL, Database
+from worker.store.jobs import Jobs, Started
+from worker.store.leases import Holder, LaneHolder, Leases
+from worker.store.pages import Pages
+
+LONG_SECONDS = 1e7  # longer than any exploration: what is to run out in one is made to
+MANY = 100
+
+
+class Store:
+    """The store's classes, as the program uses them, and the prices that a scope sets."""
+
+    def __init__(self, database: Database, *, claim_usd: float, intent_usd: float) -> None:
+        self.database = database
+        self.leases = Leases(database)
+        self.claims = Claims(database)
+        self.jobs = Jobs(database)
+        self.pages = Pages(database)
+        self.claim_estimate = price(claim_usd)
+        self.intent_estimate = price(intent_usd)
+
+    async def execute(self, sql: str, *arguments: object) -> None:
+        """What no owner does: time passes in the database."""
+        await self.database.pool.execute(sql, *arguments)
+
+
+class Call(Struct, frozen=True):
+    """One transaction on the database."""
+
+    async def of(self, store: Store) -> Any:
+        """Make the call; gives its answer in hashable records without ages, which would tell equal states apart."""
+        raise NotImplementedError
+
+
+class Acquire(Call, frozen=True):
+    """Take the lane."""
+
+    lane_id: int
+    holder: Holder
+
+    async def of(self, store: Store) -> LaneHolder | None:
+        return await store.leases.acquire(self.lane_id, self.holder, LONG_SECONDS, ACCOUNT)
+
+
+class Renew(Call, frozen=True):
+    """Renew the lease. The program does so on a connection of its own."""
+
+    owner: LaneHolder
+
+    async def of(self, store: Store) -> bool:
+        owner = self.owner
+        arguments = (owner.lane_id, owner.holder, owner.epoch, LONG_SECONDS, "{}")
+        return bool(await store.database.pool.fetchval(SQL["renew_lane_if_held"], *arguments))
+
+
+class Release(Call, frozen=True):
+    """Give the lease back."""
+
+    owner: LaneHolder
+
+    async def of(self, store: Store) -> None:
+        await store.leases.release(self.owner)
+
+
+class Inherit(Call, frozen=True):
+    """Find the intents that an earlier owner left."""
+
+    lane_id: int
+
+    async def of(self, store: Store) -> tuple[Job, ...]:
+        for job_id in await store.jobs.intents_too_old(self.lane_id, LONG_SECONDS):
+            await store.jobs.fail(Failure(job_id, "uncertain", "too old to be replayed", "uncertain"))
+        return _without_replay(await store.jobs.intents(self.lane_id))
+
+
+class Recover(Call, frozen=True):
+    """Return claims that are in nobody's hand."""
+
+    lane_id: int
+    in_hand: tuple[int, ...]
+
+    async def of(self, store: Store) -> int:
+        return await store.claims.recover(self.lane_id, self.in_hand)
+
+
+class Claim(Call, frozen=True):
+    """Take pending videos."""
+
+    owner: LaneHolder
+    backfill: Backfill
+    limit: int
+
+    async def of(self, store: Store) -> tuple[Video, ...]:
+        claimed = await store.claims.claim(
+            self.owner, self.backfill, after=0, limit=self.limit, estimate=store.claim_estimate
+        )
+        return tuple(claimed.videos)
+
+
+class CommitIntents(Call, frozen=True):
+    """Commit the intents of claimed videos."""
+
+    owner: LaneHolder
+    channel_id: int
+    intents: tuple[Intent, ...]
+
+    async def of(self, store: Store) -> tuple[Job, ...]:
+        backfill = self.intents[0].video.backfill
+        committed = await store.claims.commit_intents(
+            self.owner, backfill, self.channel_id, self.intents, store.intent_estimate
+        )
+        return _without_replay(committed.jobs)
+
+
+class Refuse(Call, frozen=True):
+    """Settle claimed videos that HEAD refuses."""
+
+    video_ids: tuple[int, ...]
+
+    async def of(self, store: Store) -> None:
+        await store.claims.settle([Verdicted(video_id, "skipped", "gone") for video_id in self.video_ids])
+
+
+class GiveBack(Call, frozen=True):
+    """Return claimed videos that were not worked on."""
+
+    lane_id: int
+    video_ids: tuple[int, ...]
+
+    async def of(self, store: Store) -> None:
+        await store.claims.give_back(self.lane_id, self.video_ids)
+
+
+class Confirm(Call, frozen=True):
+    """Record a JobId."""
+
+    started: Started
+
+    async def of(self, store: Store) -> None:
+        await store.jobs.confirm([self.started])
+
+
+class MarkFinished(Call, frozen=True):
+    """Hear a notice."""
+
+    lane_id: int
+    aws_job_id: str
+
+    async def of(self, store: Store) -> None:
+        await store.jobs.mark_finished(self.lane_id, [Notice(self.aws_job_id, "receipt", 1)])
+
+
+class MarkOverdue(Call, frozen=True):
+    """The due time of one job passes, and is noticed."""
+
+    lane_id: int
+    job_id: int
+
+    async def of(self, store: Store) -> None:
+        await store.execute("update job set due_at = '-infinity' where id = $1 and state = 'running'", self.job_id)
+        await store.jobs.mark_overdue(self.lane_id, MANY)
+
+
+class TakeReady(Call, frozen=True):
+    """Take the jobs whose pages wait."""
+
+    lane_id: int
+    in_hand: tuple[int, ...]
+
+    async def of(self, store: Store) -> tuple[ReadyJob, ...]:
+        ready = await store.jobs.ready(self.lane_id, in_hand=self.in_hand, limit=MANY, page_token_seconds=LONG_SECONDS)
+        return tuple(replace(job, age_seconds=0.0, asked=0) for job in sorted(ready, key=lambda job: job.id))
+
+
+class WaitLonger(Call, frozen=True):
+    """Put a job back that is still in progress."""
+
+    job_id: int
+
+    async def of(self, store: Store) -> None:
+        await store.jobs.wait_longer(self.job_id, LONG_SECONDS)
+
+
+class Fail(Call, frozen=True):
+    """End a job without labels."""
+
+    failure: Failure
+
+    @property
+    def job_id(self) -> int:
+        return self.failure.job_id
+
+    async def of(self, store: Store) -> None:
+        await store.jobs.fail(self.failure)
+
+
+class DropPages(Call, frozen=True):
+    """Forget what was read of a job."""
+
+    job_id: int
+
+    async def of(self, store: Store) -> None:
+        await store.jobs.drop_pages(self.job_id)
+
+
+class WritePages(Call, frozen=True):
+    """Write a group of pages."""
+
+    pages: tuple[Page, ...]
+
+    async def of(self, store: Store) -> tuple[int, ...]:
+        """Give the jobs that are out of hand: settled, or written by somebody else."""
+        written = await store.pages.write(self.pages)
+        return (*written.settled, *written.refused)
+
+
+class ExpireLease(Call, frozen=True):
+    """The lease's time passes."""
+
+    lane_id: int
+
+    async def of(self, store: Store) -> None:
+        await store.execute("update lane set expires_at = '-infinity' where id = $1", self.lane_id)
+
+
+class PassAWeek(Call, frozen=True):
+    """Everything is a week older, and every lease has run out."""
+
+    lane_id: int
+
+    async def of(self, store: Store) -> None:
+        await store.execute("update lane set expires_at = '-infinity' where id = $1", self.lane_id)
+        await store.execute(
+            "update job set intent_at = intent_at - interval '1 year', started_at = started_at - interval '1 year'"
+        )
+
+
+def _without_replay(jobs: Sequence[Job]) -> tuple[Job, ...]:
+    """A replay differs from a first start by its due time only, which the explorer lets pass whenever it likes."""
+    return tuple(replace(job, is_replay=False) for job in sorted(jobs, key=lambda job: job.id))
