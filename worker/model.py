@@ -157,12 +157,16 @@ class Detection(
 
 
 class Page(Struct, frozen=True):
-    """One GetContentModeration response of a job that SUCCEEDED, to be written as page `number`."""
+    """One GetContentModeration response of a job that SUCCEEDED, to be written as page `number`.
+
+    `digest` is that of the reading up to and with this page, `follows` that of the page before (empty for page 1).
+    """
 
     job_id: int
     number: int
     next_token: str | None
     detections: list[Detection]
+    follows: bytes
     digest: bytes
     model_version: str | None
     duration_ms: int | None

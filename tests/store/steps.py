@@ -204,11 +204,16 @@ def page(
         number=number,
         next_token=next_token,
         detections=list(detections),
-        digest=hashlib.sha256(f"{job_id} {number}".encode()).digest(),
+        follows=_digest(job_id, number - 1) if number > 1 else b"",
+        digest=_digest(job_id, number),
         model_version="7.0",
         duration_ms=duration_ms,
         metadata={"Codec": "h264", "DurationMillis": duration_ms},
     )
+
+
+def _digest(job_id: int, number: int) -> bytes:
+    return hashlib.sha256(f"{job_id} {number}".encode()).digest()
 
 
 def segment(name: str, start_ms: int, end_ms: int) -> Detection:

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from tests.store.steps import Steps, page, seen, segment
 from worker.model import Detection, Failure, Label, Page
@@ -229,3 +230,20 @@ async def test_rival_owners_lose_and_double_nothing(steps: Steps):
     assert await steps.money(backfill) == (3, 0)
     assert statistics["refused"]
     assert statistics["killed"]
+
+
+async def test_pages_of_two_readings_are_not_mixed(steps: Steps):
+    """A page that comes next by its number, but follows another page than the one written, is refused."""
+    owner, backfill = await steps.own(), await steps.backfill()
+    a, b = await steps.ready(owner, backfill, ["a.mp4", "b.mp4"])
+    other = {
+        job_id: replace(page(job_id, 1, detections=seen(5), next_token="more"), digest=b"other") for job_id in (a, b)
+    }
+    last = {job_id: replace(page(job_id, 2, detections=seen(1)), follows=b"other") for job_id in (a, b)}
+    await steps.pages.write([page(a, 1, detections=seen(3), next_token="more")])
+    for group in ([last[a]], [page(b, 1, detections=seen(3), next_token="more"), other[b], last[b]]):
+        written = await steps.pages.write(group)
+        assert (written.settled, written.refused) == ([], [group[0].job_id])
+    assert await steps.rows("select next_page, detections from job order by id") == [(2, 3), (2, 3)]
+    written = await steps.pages.write([page(a, 2, detections=seen(2)), page(b, 2, detections=seen(2))])
+    assert (written.settled, written.refused) == ([a, b], [])

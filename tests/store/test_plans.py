@@ -111,7 +111,10 @@ INDEXED: dict[str, tuple[list[Any], set[str]]] = {
     # pages.sql
     "lock_jobs": ([READY], {"job_pkey"}),
     "accept_pages": (
-        [READY, [1] * 3, [1] * 3, ["token"] * 3, [b"digest"] * 3, [5] * 3, ["7.0"] * 3, [60_000] * 3, ["{}"] * 3],
+        [
+            *(READY, [1] * 3, [1] * 3, ["token"] * 3, [b"digest"] * 3, [5] * 3, ["7.0"] * 3, [60_000] * 3, ["{}"] * 3),
+            [b"digest"] * 3,
+        ],
         {"job_pkey"},
     ),
     "settle_done": ([READY], {"job_pkey", "video_of_job", "detection_by_job"}),

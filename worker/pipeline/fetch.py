@@ -209,6 +209,7 @@ class _Cursor:
             number=self._number,
             next_token=answer.next_token,
             detections=labels,
+            follows=self._digest,
             digest=hashlib.sha256(self._digest + _encode(labels)).digest(),
             model_version=answer.moderation_model_version,
             duration_ms=metadata.duration_millis if metadata else None,

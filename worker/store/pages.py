@@ -19,7 +19,7 @@ Row = tuple[int, float, int | None, int, int | None, int | None, str | None]
 
 
 class Written(Struct, frozen=True):
-    """What a group brought: rows copied, jobs settled by it, jobs whose pages were written by somebody else."""
+    """What a group brought: rows copied, jobs settled by it, jobs of which it had pages that do not come next."""
 
     rows: int
     settled: list[int]
@@ -73,7 +73,8 @@ class Pages:
                 settled = [job_id for job_id in settling if job_id in accepted]
                 if settled:
                     await connection.execute(SQL["settle_done"], settled)
-        refused = [run.job_id for run in runs if run.job_id not in accepted]
+        kept = {(run.job_id, page.digest) for run in runs if run.job_id in accepted for page in run.pages}
+        refused = sorted({page.job_id for page in pages if (page.job_id, page.digest) not in kept}.difference(settled))
         return Written(int(copied.removeprefix("COPY ")), settled, refused)
 
 
@@ -112,6 +113,7 @@ async def _accept(connection: Connection, runs: Sequence[_Run]) -> set[int]:
         [run.last.model_version for run in runs],
         [run.last.duration_ms for run in runs],
         [None if run.last.metadata is None else _encode(run.last.metadata).decode() for run in runs],
+        [run.pages[0].follows for run in runs],
     )
     return {row["id"] for row in accepted}
 
@@ -132,10 +134,10 @@ def _content_types(kinds: Iterable[ContentType]) -> str:
 
 
 def _runs(pages: Sequence[Page]) -> list[_Run]:
-    """The pages of each job, as far as they follow each other: two readers of a job may have sent the same ones."""
+    """The pages of each job, as far as they follow each other: other readings of it may have sent some, too."""
     runs: dict[int, list[Page]] = {}
     for page in sorted(pages, key=attrgetter("job_id", "number")):
         run = runs.setdefault(page.job_id, [])
-        if not run or page.number == run[-1].number + 1:
+        if not run or (page.number == run[-1].number + 1 and page.follows == run[-1].digest):
             run.append(page)
     return [_Run(job_id, run) for job_id, run in runs.items()]

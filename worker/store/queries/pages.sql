@@ -4,15 +4,16 @@
 select id from job where id = any($1) order by id for no key update
 
 -- name: accept_pages
--- The compare-and-set of the cursors: only pages that come next are accepted.
+-- The compare-and-set of the cursors: only pages that come next are accepted, and of the reading that is written so
+-- far. After a page token's end AWS may cut the pages otherwise: those of two readings would lose and double labels.
 update job j
    set next_page = p.last_number + 1, next_token = p.next_token, page_token_at = clock_timestamp(), digest = p.digest,
        detections = j.detections + p.detections, model_version = coalesce(p.model_version, j.model_version),
        duration_ms = coalesce(p.duration_ms, j.duration_ms), metadata = coalesce(p.metadata::jsonb, j.metadata)
   from unnest($1::bigint[], $2::int[], $3::int[], $4::text[], $5::bytea[], $6::bigint[], $7::text[], $8::bigint[],
-              $9::text[])
-    as p (id, first_number, last_number, next_token, digest, detections, model_version, duration_ms, metadata)
- where j.id = p.id and j.state = 'ready' and j.next_page = p.first_number
+              $9::text[], $10::bytea[])
+    as p (id, first_number, last_number, next_token, digest, detections, model_version, duration_ms, metadata, follows)
+ where j.id = p.id and j.state = 'ready' and j.next_page = p.first_number and coalesce(j.digest, '') = p.follows
 returning j.id
 
 -- name: find_labels
