@@ -41,7 +41,7 @@ async def test_videos_that_came_back_lie_behind_the_position(steps: Steps):
     owner, backfill = await steps.own(), await steps.backfill()
     await steps.register(backfill, owner, keys(3))
     claimed = await steps.claim(owner, backfill, limit=2)
-    await steps.claims.give_back(owner.lane_id, [video.id for video in claimed.videos])
+    await steps.claims.give_back(owner, [video.id for video in claimed.videos])
     beyond = await steps.claim(owner, backfill, after=claimed.position)
     assert [video.object.key for video in beyond.videos] == keys(3)[2:]
     again = await steps.claim(owner, backfill)
@@ -70,7 +70,7 @@ async def test_process_that_lost_the_lane_claims_nothing_and_intends_nothing(ste
     committed = await steps.intend(earlier, backfill, claimed.videos)
     assert (committed.jobs, committed.returned) == ([], [])
     assert await steps.value("select count(*) from job") == 0
-    assert await steps.claims.recover(owner.lane_id, []) == 2
+    assert await steps.claims.recover(owner, []) == 2
     assert [len((await steps.claim(owner, backfill)).videos) for _ in range(4)] == [1, 1, 2, 0]
 
 
@@ -99,7 +99,7 @@ async def test_takeover_sees_every_intent_of_the_earlier_owner(steps: Steps):
     inherited = await steps.jobs.intents(owner.lane_id)
     await asyncio.gather(*committing)
     assert await steps.value("select count(*) from job") == len(inherited)
-    await steps.claims.recover(owner.lane_id, [])
+    await steps.claims.recover(owner, [])
 
 
 async def test_reservations_move_from_video_to_job_to_nowhere_without_a_rest(steps: Steps):
@@ -111,7 +111,7 @@ async def test_reservations_move_from_video_to_job_to_nowhere_without_a_rest(ste
     claimed = await steps.claims.claim(owner, backfill, after=0, limit=60, estimate=lambda *_: rng.choice(amounts))
     reserved = sum(Decimal(str(round(video.reserved_usd, 6))) for video in claimed.videos)
     assert await steps.money(backfill) == (0, reserved)
-    await steps.claims.give_back(owner.lane_id, [video.id for video in claimed.videos[:10]])
+    await steps.claims.give_back(owner, [video.id for video in claimed.videos[:10]])
     channel = await steps.channel(owner)
     intents = [intent_for(video) for video in claimed.videos[10:50]]
     committed = await steps.claims.commit_intents(owner, backfill, channel, intents, lambda *_: rng.choice(amounts))
@@ -380,7 +380,7 @@ async def test_video_that_was_returned_meanwhile_is_left_alone(steps: Steps):
     owner, backfill = await steps.own(), await steps.backfill()
     await steps.register(backfill, owner, keys(2))
     videos = (await steps.claim(owner, backfill)).videos
-    await steps.claims.give_back(owner.lane_id, [videos[0].id])
+    await steps.claims.give_back(owner, [videos[0].id])
     committed = await steps.intend(owner, backfill, videos)
     assert [job.key for job in committed.jobs] == [videos[1].object.key]
     assert await steps.states(backfill) == ["pending", "active"]
@@ -402,13 +402,25 @@ async def test_verdicts_settle_claimed_videos(steps: Steps):
     assert await steps.money(backfill) == (0, 1)
 
 
+async def test_process_that_lost_the_lane_returns_nothing(steps: Steps):
+    """What the new owner has in hand is neither returned nor counted by the earlier one."""
+    earlier, backfill = await steps.own(lease_seconds=0.01), await steps.backfill()
+    await steps.register(backfill, earlier, keys(2))
+    await asyncio.sleep(0.02)
+    owner = await steps.own()
+    videos = (await steps.claim(owner, backfill)).videos
+    assert await steps.claims.recover(earlier, []) == 0
+    await steps.claims.give_back(earlier, [video.id for video in videos])
+    assert await steps.rows("select state, claims from video") == [("active", 1)] * 2
+
+
 async def test_claims_that_nobody_has_in_hand_are_recovered(steps: Steps):
     """Claimed videos without a job return, but for those in hand, and the claim counts against them."""
     owner, backfill = await steps.own(), await steps.backfill()
     await steps.register(backfill, owner, keys(4))
     videos = (await steps.claim(owner, backfill)).videos
     await steps.intend(owner, backfill, videos[:1])
-    assert await steps.claims.recover(owner.lane_id, [videos[1].id]) == 2
+    assert await steps.claims.recover(owner, [videos[1].id]) == 2
     assert await steps.states(backfill) == ["active", "active", "pending", "pending"]
     assert await steps.money(backfill) == (0, 2)
 

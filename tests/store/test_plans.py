@@ -85,7 +85,7 @@ INDEXED: dict[str, tuple[list[Any], set[str]]] = {
     # claims.sql
     "pick_pending": ([LANE, BACKFILL, 47000, 20], {"video_pending"}),
     "take_picked": ([PENDING, [USD] * 3, BACKFILL, LANE], {"video_pkey"}),
-    "return_claimed_if_jobless": ([LANE, None, [5], 0], {"video_claimed", "video_pkey"}),
+    "return_claimed_if_jobless": ([LANE, None, [5], 0, HOLDER, 1], {"video_claimed", "video_pkey"}),
     "settle_claimed_if_jobless": ([CLAIMED, ["skipped"] * 2, ["gone"] * 2], {"video_pkey"}),
     "lock_claimed": ([CLAIMED], {"video_pkey"}),
     "lock_jobs_of_identities": ([[bytes(32)]], {"job_identity_generation_key"}),
@@ -284,7 +284,7 @@ async def test_statement_uses_the_index_that_is_meant_for_it(database: Database,
 @pytest.mark.parametrize("name", ["return_claimed_if_jobless"])
 async def test_named_claims_are_found_by_their_ids(database: Database, name: str):
     """Giving back a few videos looks for these, whether many are claimed or few."""
-    plan = await plan_of(database, SQL[name], [LANE, CLAIMED, [], 1])
+    plan = await plan_of(database, SQL[name], [LANE, CLAIMED, [], 1, HOLDER, 1])
     assert full_scans_of(plan) == set(), json.dumps(plan, indent=1)
 
 

@@ -53,7 +53,7 @@ class Claimer:
     async def recover(self) -> None:
         """Return claimed videos that an earlier owner, or a lost answer of the database, left without a job."""
         async with self._claiming:
-            returned = await self._claims.recover(self._lane.id, sorted(self._in_hand))
+            returned = await self._claims.recover(self._lane.owner, sorted(self._in_hand))
         if returned:
             log.info("claims returned", lane=self._lane.name, videos=returned)
             self._positions.clear()
@@ -94,7 +94,7 @@ class Claimer:
         if refused:
             await self._claims.settle(refused)
         if left := sorted({video.id for video in videos} - seen):
-            await self._claims.give_back(self._lane.id, left)
+            await self._claims.give_back(self._lane.owner, left)
         committed = await self._claims.commit_intents(
             self._lane.owner, backfill, self._lane.channels[0].id, intents, self._lane.estimate
         )

@@ -117,7 +117,7 @@ class Claims:
             bought, returned = wanted[:affordable], [intent.video.id for intent in wanted[affordable:]]
             await _insert_intents(connection, owner, backfill, channel_id, bought, expected[:affordable])
             await _attach(connection, bought)
-            await connection.execute(SQL["return_claimed_if_jobless"], owner.lane_id, returned, [], 1)
+            await connection.execute(SQL["return_claimed_if_jobless"], *_returning(owner, returned, [], 1))
             rows = await connection.fetch(SQL["intents_of_videos"], list(by_id))
         return Committed([as_job(row, is_replay=False) for row in rows], returned)
 
@@ -133,14 +133,14 @@ class Claims:
             )
 
     @patient
-    async def give_back(self, lane_id: int, video_ids: Sequence[int]) -> None:
+    async def give_back(self, owner: LaneHolder, video_ids: Sequence[int]) -> None:
         """Return videos that were taken up but not worked on."""
-        await self._database.commit("return_claimed_if_jobless", lane_id, list(video_ids), [], 1)
+        await self._database.commit("return_claimed_if_jobless", *_returning(owner, video_ids, [], 1))
 
     @patient
-    async def recover(self, lane_id: int, in_hand: Sequence[int]) -> int:
+    async def recover(self, owner: LaneHolder, in_hand: Sequence[int]) -> int:
         """Return claimed videos without a job that nobody has in hand; their claim counts against them."""
-        ((returned,),) = await self._database.commit("return_claimed_if_jobless", lane_id, None, list(in_hand), 0)
+        ((returned,),) = await self._database.commit("return_claimed_if_jobless", *_returning(owner, None, in_hand, 0))
         return int(returned)
 
 
@@ -149,6 +149,14 @@ def _company(rows: Sequence[asyncpg.Record]) -> Sequence[asyncpg.Record]:
     if rows and rows[0]["claims"]:
         return rows[:1]
     return list(takewhile(lambda row: not row["claims"], rows))
+
+
+def _returning(
+    owner: LaneHolder, video_ids: Sequence[int] | None, in_hand: Sequence[int], uncounted: int
+) -> tuple[object, ...]:
+    """Arguments of the statement: None for all videos that are not in hand; `uncounted` claims are taken off each."""
+    named = None if video_ids is None else list(video_ids)
+    return owner.lane_id, named, list(in_hand), uncounted, owner.holder, owner.epoch
 
 
 async def _lock_tally(connection: Connection, owner: LaneHolder, backfill: Backfill) -> asyncpg.Record | None:

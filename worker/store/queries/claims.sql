@@ -66,12 +66,15 @@ update tally t
  where t.backfill_id = $3 and t.lane_id = $4
 
 -- name: return_claimed_if_jobless
--- active -> pending for claimed videos that have no job, but for those in hand; the reservation goes with them.
-with returned as (
+-- active -> pending for claimed videos that have no job, but for those in hand; the reservation goes with them. Nothing
+-- for a process that lost the lane: it would return what the new owner has in hand.
+with owner as (
+  select id from lane where id = $1 and holder = $5 and epoch = $6 for key share
+), returned as (
   update video v
      set state = 'pending', claimed_at = null, reserved_usd = 0, claims = v.claims - $4::smallint
     from (select id, reserved_usd from video
-           where lane_id = $1 and state = 'active' and job_id is null
+           where lane_id = (select id from owner) and state = 'active' and job_id is null
              and ($2::bigint[] is null or id = any($2)) and id <> all($3::bigint[])
            order by id for update) old
    where v.id = old.id
