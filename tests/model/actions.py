@@ -27,6 +27,7 @@ from msgspec.structs import replace
 from tests.model.aws import Aws, AwsJob
 from tests.model.books import Contents
 from tests.model.calls import (
+    OLD,
     Acquire,
     Call,
     Claim,
@@ -110,7 +111,8 @@ class World(Struct, frozen=True):
 class Step(Struct, frozen=True):
     """Something that can happen: to `world`, after `call` to the database if there is one.
 
-    `then` puts the call's answer into the owner's hand. `loses_answers` for calls that an owner would simply repeat.
+    `then` puts the call's answer into the owner's hand. `loses_answers` for calls that an owner
+    would simply repeat.
     """
 
     told: str
@@ -137,7 +139,7 @@ class Protocol:
         yield from self._of_time(world, contents)
         for owner in world.owners:
             if owner.lease is None:
-                yield from self._to_own(world, owner, contents)
+                yield from self._to_own(world, owner)
             else:
                 yield from self._of_the_lease(world, owner, contents)
                 yield from self._to_claim(world, owner)
@@ -182,11 +184,11 @@ class Protocol:
             else:
                 yield Step("the lease of the process that crashed is over", world, call)
         yield Step("the database is restored as it was at the beginning", replace(world, contents=0), fault="restore")
-        first, second = (_reborn(owner) for owner in world.owners)
+        first, second = (_with_old_intents(owner) for owner in world.owners)
         later = replace(world, aws=world.aws.forgets(), owners=(first, second))
         yield Step("everything stands still for a week", later, PassAWeek(self._lane_id), fault="week")
 
-    def _to_own(self, world: World, owner: Owner, contents: Contents) -> Iterator[Step]:
+    def _to_own(self, world: World, owner: Owner) -> Iterator[Step]:
         """Stand by for the lane."""
 
         def take(after: World, lease: LaneHolder | None) -> World:
@@ -201,7 +203,7 @@ class Protocol:
         if not owner.has_inherited:
             yield Step(f"{name} inherits the intents", world, Inherit(self._lane_id), _inherited_by(owner))
         claimed = tuple(video.id for video in owner.claimed)
-        yield Step(f"{name} returns claims that are in no hand", world, Recover(self._lane_id, claimed))
+        yield Step(f"{name} returns claims that are in no hand", world, Recover(lease, claimed))
         if not _holds(owner, contents):
             yield Step(f"{name} learns that it lost the lane", world.with_owner(owner.forgetful))
         elif not contents.lane["is_held"]:
@@ -225,13 +227,18 @@ class Protocol:
             call = CommitIntents(lease, self._channel_id, intents)
             yield Step(f"{name} commits the intents of {_keys(claimed)}", world, call, _intents_in_hand_of(owner),
                        loses_answers=True)  # fmt: skip
-            yield Step(f"{name} gives {_keys(claimed)} back", out_of_hand, GiveBack(self._lane_id, ids), fault="stop")
+            yield Step(f"{name} gives {_keys(claimed)} back", out_of_hand, GiveBack(lease, ids), fault="stop")
             yield Step(f"{name} finds {_keys(claimed)} gone", out_of_hand, Refuse(ids), fault="gone")
 
     def _to_start(self, world: World, owner: Owner) -> Iterator[Step]:
         """Start and confirm. A Start that never reaches AWS changes nothing, and is tried again."""
         name = owner.name
         for job in owner.to_start:
+            if job.intent_at == OLD:
+                failure = Failure(job.id, "uncertain", "too old to be replayed", "uncertain")
+                given_up = replace(owner, to_start=_without(owner.to_start, job))
+                yield Step(f"{name} leaves {_name(job)} uncertain", world.with_owner(_finds(given_up, Fail(failure))))
+                continue
             aws_job_id, aws = world.aws.start(job)
             executed = replace(world, aws=aws)
             started = Started(job, aws_job_id, 1e7)
@@ -305,6 +312,10 @@ def _holds(owner: Owner, contents: Contents) -> bool:
 def _reborn(owner: Owner) -> Owner:
     """A new process in the place of one that crashed."""
     return Owner(owner.name, owner.incarnation + 1)
+
+
+def _with_old_intents(owner: Owner) -> Owner:
+    return replace(owner, to_start=tuple(replace(job, intent_at=OLD) for job in owner.to_start))
 
 
 def _is_now(owner: Owner) -> Callable[[World, Any], World]:

@@ -23,10 +23,10 @@ UNTOLD = {"registered_at", "asked", "is_noticed", "report", "metadata"}
 """Columns that decide nothing but waiting times and figures for people."""
 
 COMPARED_TIMES = {
-    "expires_at": "expires_at > clock_timestamp() as is_held",
+    "expires_at": "expires_at > '-infinity' as is_held",
     "intent_at": f"intent_at < clock_timestamp() - make_interval(secs => {LONG_SECONDS}) as is_too_old",
 }
-"""Of the other times it is told whether they are there; due times are let pass in the call that looks at them."""
+"""A lease is over when it is made to end. Of the other times it is told whether they are there; due times are let pass in the call that looks at them."""
 
 # Numbers that PostgreSQL would give in the order of asking are made of what they stand for, so that equal contents are
 # equal whatever way led to them: a job's of its buyer and generation, the place of a video that came back of both.
@@ -38,6 +38,9 @@ create function number_return() returns trigger language plpgsql as
   'begin new.claim_order := new.generation * 100 + new.id; return new; end';
 create trigger number_return before update of claim_order on video for each row execute function number_return();
 """
+
+HOLD_TIME = "update lane set expires_at = clock_timestamp() + interval '4 minutes' where expires_at > '-infinity'"
+"""An exploration may take longer than a lease."""
 
 COLUMNS = """
 select table_name as table, column_name as name, data_type as type from information_schema.columns
@@ -165,7 +168,7 @@ class Books:
         return way[::-1]
 
     async def _mark(self) -> None:
-        await self._connection.execute(f"savepoint step_{len(self._way)}")
+        await self._connection.execute(f"savepoint step_{len(self._way)}; {HOLD_TIME}")
 
     async def _back(self, steps: int) -> None:
         """Undo the calls but for the first `steps - 1`."""

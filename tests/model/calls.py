@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tests.store.steps import ACCOUNT, price
+from worker.flow.clock import now_seconds
 from worker.model import Backfill, Failure, Job, Notice, Page, ReadyJob, Video
 from worker.store.claims import Claims, Intent, Verdicted
 from worker.store.database import SQL, Database
@@ -20,6 +21,8 @@ from worker.store.leases import Holder, LaneHolder, Leases
 from worker.store.pages import Pages
 
 LONG_SECONDS = 1e7  # longer than any exploration: what is to run out in one is made to
+LEASE_SECONDS = 240.0  # a lease of more than five minutes is taken for a mistake of the clock
+OLD, YOUNG = -1.0, 0.0  # instead of the time of an intent: whether AWS may have forgotten its token
 MANY = 100
 
 
@@ -55,7 +58,7 @@ class Acquire(Call, frozen=True):
     holder: Holder
 
     async def of(self, store: Store) -> LaneHolder | None:
-        return await store.leases.acquire(self.lane_id, self.holder, LONG_SECONDS, ACCOUNT)
+        return await store.leases.acquire(self.lane_id, self.holder, LEASE_SECONDS, ACCOUNT)
 
 
 class Renew(Call, frozen=True):
@@ -65,7 +68,7 @@ class Renew(Call, frozen=True):
 
     async def of(self, store: Store) -> bool:
         owner = self.owner
-        arguments = (owner.lane_id, owner.holder, owner.epoch, LONG_SECONDS, "{}")
+        arguments = (owner.lane_id, owner.holder, owner.epoch, LEASE_SECONDS, "{}")
         return bool(await store.database.pool.fetchval(SQL["renew_lane_if_held"], *arguments))
 
 
@@ -84,19 +87,17 @@ class Inherit(Call, frozen=True):
     lane_id: int
 
     async def of(self, store: Store) -> tuple[Job, ...]:
-        for job_id in await store.jobs.intents_too_old(self.lane_id, LONG_SECONDS):
-            await store.jobs.fail(Failure(job_id, "uncertain", "too old to be replayed", "uncertain"))
-        return _without_replay(await store.jobs.intents(self.lane_id))
+        return _without_ages(await store.jobs.intents(self.lane_id))
 
 
 class Recover(Call, frozen=True):
     """Return claims that are in nobody's hand."""
 
-    lane_id: int
+    owner: LaneHolder
     in_hand: tuple[int, ...]
 
     async def of(self, store: Store) -> int:
-        return await store.claims.recover(self.lane_id, self.in_hand)
+        return await store.claims.recover(self.owner, self.in_hand)
 
 
 class Claim(Call, frozen=True):
@@ -125,7 +126,7 @@ class CommitIntents(Call, frozen=True):
         committed = await store.claims.commit_intents(
             self.owner, backfill, self.channel_id, self.intents, store.intent_estimate
         )
-        return _without_replay(committed.jobs)
+        return _without_ages(committed.jobs)
 
 
 class Refuse(Call, frozen=True):
@@ -140,11 +141,11 @@ class Refuse(Call, frozen=True):
 class GiveBack(Call, frozen=True):
     """Return claimed videos that were not worked on."""
 
-    lane_id: int
+    owner: LaneHolder
     video_ids: tuple[int, ...]
 
     async def of(self, store: Store) -> None:
-        await store.claims.give_back(self.lane_id, self.video_ids)
+        await store.claims.give_back(self.owner, self.video_ids)
 
 
 class Confirm(Call, frozen=True):
@@ -251,6 +252,13 @@ class PassAWeek(Call, frozen=True):
         )
 
 
-def _without_replay(jobs: Sequence[Job]) -> tuple[Job, ...]:
-    """A replay differs from a first start by its due time only, which the explorer lets pass whenever it likes."""
-    return tuple(replace(job, is_replay=False) for job in sorted(jobs, key=lambda job: job.id))
+def _without_ages(jobs: Sequence[Job]) -> tuple[Job, ...]:
+    """Jobs as an owner remembers them, their intents either YOUNG or OLD.
+
+    A replay differs from a first start by its due time only, which the explorer lets pass whenever it likes.
+    """
+    limit = now_seconds() - LONG_SECONDS
+    return tuple(
+        replace(job, intent_at=OLD if job.intent_at < limit else YOUNG, is_replay=False)
+        for job in sorted(jobs, key=lambda job: job.id)
+    )

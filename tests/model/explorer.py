@@ -18,9 +18,10 @@ from msgspec.structs import replace
 from tests.model.actions import Owner, Protocol, Step, World
 from tests.model.aws import Aws
 from tests.model.books import CANONICAL_NUMBERS, Books
+from tests.model.calls import LEASE_SECONDS
 from tests.model.invariants import broken_by_spending, broken_in, is_at_its_end
 from tests.model.scopes import Scope
-from tests.store.steps import Steps
+from tests.store.steps import ACCOUNT, REGION, Steps
 
 LABELS = ("Weapons", "Alcohol")
 SETTINGS = {"jit": "off", "plan_cache_mode": "force_generic_plan", "synchronous_commit": "off"}
@@ -126,7 +127,7 @@ class Explorer:
             self._seen.append(_Seen(world, faults, parent, told))
             self._before.append([])
             self._layers[faults].append(number)
-            for sentence in broken_in(world, self._books[world.contents]):
+            for sentence in broken_in(self._scope, world, self._books[world.contents]):
                 self._violate(sentence, number)
         elif faults < self._seen[number].faults:
             self._seen[number].faults = faults
@@ -135,7 +136,7 @@ class Explorer:
         return number
 
     def _key_of(self, world: World) -> Any:
-        """What makes two states the same: not the names of the owners, nor the ids and epochs that they went through."""
+        """What makes two states the same: neither the owners' names, nor the ids and epochs that they went through."""
         contents = self._books[world.contents]
         first, second = (_as_seen_by_the_lane(owner, contents.lane) for owner in world.owners)
         owners = (first, second) if hash(first) <= hash(second) else (second, first)
@@ -199,9 +200,9 @@ async def _begin(scope: Scope, books: Books) -> Explorer:
     """Register the lane and the videos; the first owner has just taken the lane."""
     steps = Steps(books.database)
     first, second = Owner("A"), Owner("B")
-    row = await steps.leases.register("main", "us-east-1")
+    row = await steps.leases.register("main", REGION)
     await steps.leases.channels(row.id, "topic", "role")
-    lease = await steps.leases.acquire(row.id, first.holder, 1e7, "000000000001")
+    lease = await steps.leases.acquire(row.id, first.holder, LEASE_SECONDS, ACCOUNT)
     await steps.execute("insert into label (name, parent_name) select n, '' from unnest($1::text[]) n", list(LABELS))
     backfills = []
     for number, keys in enumerate(scope.keys, 1):

@@ -14,13 +14,14 @@ from tests.model.scopes import Scope
 from worker.model import FINAL_STATES
 
 
-def broken_in(world: World, contents: Contents) -> Iterator[str]:
+def broken_in(scope: Scope, world: World, contents: Contents) -> Iterator[str]:
     """Sentences about what is wrong with a state; none where all is well."""
     yield from contents.findings
     yield from _paid_twice(world.aws)
     yield from _same_generation(contents)
     yield from _not_known_to_aws(world.aws, contents)
     yield from _other_labels(world.aws, contents)
+    yield from _blamed_in_vain(scope, contents)
 
 
 def broken_by_spending(scope: Scope, before: Contents, after: Contents) -> Iterator[str]:
@@ -77,6 +78,13 @@ def _other_labels(aws: Aws, contents: Contents) -> Iterator[str]:
             true = Counter((d.label.confidence, d.timestamp_ms) for d in known.labels)
             if kept != true:
                 yield f"job {job['id']} is done with {sorted(kept.elements())}, AWS has {sorted(true.elements())}"
+
+
+def _blamed_in_vain(scope: Scope, contents: Contents) -> Iterator[str]:
+    """A claim counts against its video once more for each fault at most: at some count the video is given up."""
+    for video in contents.videos:
+        if video["claims"] > 1 + scope.most_faults:
+            yield f"{video['key']} counts as taken up {video['claims']} times, after {scope.most_faults} faults at most"
 
 
 def _is_short_of_money(scope: Scope, video: dict[str, Any], contents: Contents) -> bool:
