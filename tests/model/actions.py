@@ -77,6 +77,7 @@ class Owner(Struct, frozen=True):
     lease: LaneHolder | None = None  # what it believes to hold
     has_inherited: bool = False
     claimed: tuple[Video, ...] = ()  # without an intent yet
+    is_repeating: bool = False  # a claim or its intents, whose commit may have gone through: until there is an answer
     to_start: tuple[Job, ...] = ()  # with a committed intent
     answered: tuple[Started, ...] = ()  # with a JobId that is not recorded yet
     reading: tuple[Cursor, ...] = ()
@@ -111,8 +112,8 @@ class World(Struct, frozen=True):
 class Step(Struct, frozen=True):
     """Something that can happen: to `world`, after `call` to the database if there is one.
 
-    `then` puts the call's answer into the owner's hand. `loses_answers` for calls that an owner
-    would simply repeat.
+    `then` puts the call's answer into the owner's hand. `unheard` is the owner if the answer to the commit is lost: it
+    has in hand what it had, to make the call again. None where losing the answer is no different from losing the call.
     """
 
     told: str
@@ -120,7 +121,7 @@ class Step(Struct, frozen=True):
     call: Call | None = None
     then: Callable[[World, Any], World] = lambda world, _: world
     fault: Fault | None = None
-    loses_answers: bool = False
+    unheard: Owner | None = None
 
 
 class Protocol:
@@ -142,7 +143,15 @@ class Protocol:
                 yield from self._to_own(world, owner)
             else:
                 yield from self._of_the_lease(world, owner, contents)
-                yield from self._to_claim(world, owner)
+                is_over = not (contents.lane["is_held"] and _holds(owner, contents))
+                if not (is_over and self._scope.has_true_clock):
+                    yield from self._to_claim(world, owner)
+                    yield Step(
+                        f"{owner.name} takes ready jobs",
+                        world,
+                        TakeReady(self._lane_id, owner.in_hand),
+                        _reading_of(owner),
+                    )
                 yield from self._to_start(world, owner)
                 yield from self._to_read(world, owner)
                 yield from self._to_write(world, owner)
@@ -195,7 +204,7 @@ class Protocol:
             return after.with_owner(replace(owner, lease=lease))
 
         call = Acquire(self._lane_id, owner.holder)
-        yield Step(f"{owner.name} tries to take the lane", world, call, take, loses_answers=True)
+        yield Step(f"{owner.name} tries to take the lane", world, call, take, unheard=owner)
 
     def _of_the_lease(self, world: World, owner: Owner, contents: Contents) -> Iterator[Step]:
         """Take over what an earlier owner left; renew, lose or give back the lease; crash."""
@@ -215,18 +224,20 @@ class Protocol:
     def _to_claim(self, world: World, owner: Owner) -> Iterator[Step]:
         """Claim, HEAD, commit the intents."""
         name, lease, claimed = owner.name, owner.lease, owner.claimed
+        repeating = replace(owner, is_repeating=True)
         if not claimed and owner.has_inherited:
             for backfill in self._backfills:
                 call = Claim(lease, backfill, self._scope.claim_limit)
                 yield Step(f"{name} claims from {backfill.name}", world, call, _claims_in_hand_of(owner),
-                           loses_answers=True)  # fmt: skip
+                           unheard=repeating)  # fmt: skip
         if claimed:
-            out_of_hand = world.with_owner(replace(owner, claimed=()))
-            ids = tuple(video.id for video in claimed)
             intents = tuple(intent_for(video) for video in claimed)
             call = CommitIntents(lease, self._channel_id, intents)
             yield Step(f"{name} commits the intents of {_keys(claimed)}", world, call, _intents_in_hand_of(owner),
-                       loses_answers=True)  # fmt: skip
+                       unheard=repeating)  # fmt: skip
+        if claimed and not owner.is_repeating:
+            ids = tuple(video.id for video in claimed)
+            out_of_hand = world.with_owner(replace(owner, claimed=()))
             yield Step(f"{name} gives {_keys(claimed)} back", out_of_hand, GiveBack(lease, ids), fault="stop")
             yield Step(f"{name} finds {_keys(claimed)} gone", out_of_hand, Refuse(ids), fault="gone")
 
@@ -250,12 +261,11 @@ class Protocol:
         for started in owner.answered:
             out_of_hand = replace(owner, answered=_without(owner.answered, started))
             yield Step(f"{name} confirms {_name(started.job)}", world, Confirm(started), _is_now(out_of_hand),
-                       loses_answers=True)  # fmt: skip
+                       unheard=owner)  # fmt: skip
 
     def _to_read(self, world: World, owner: Owner) -> Iterator[Step]:
         """Take ready jobs, get their pages, act upon what else a Get told."""
         name = owner.name
-        yield Step(f"{name} takes ready jobs", world, TakeReady(self._lane_id, owner.in_hand), _reading_of(owner))
         for cursor in owner.reading:
             yield Step(f"{name} gets page {cursor.number} of job {cursor.job.id}",
                        world.with_owner(self._after_get(world.aws, owner, cursor)))  # fmt: skip
@@ -266,7 +276,7 @@ class Protocol:
                 in_hand=_without(owner.in_hand, finding.job_id),
             )
             yield Step(f"{name} records {type(finding).__name__} of job {finding.job_id}", world, finding,
-                       _is_now(out_of_hand), loses_answers=True)  # fmt: skip
+                       _is_now(out_of_hand), unheard=owner)  # fmt: skip
 
     def _after_get(self, aws: Aws, owner: Owner, cursor: Cursor) -> Owner:
         """What one GetContentModeration puts into the owner's hand, by the program's own rules of reading."""
@@ -300,7 +310,7 @@ class Protocol:
         if owner.pages:
             told = ", ".join(f"page {page.number} of job {page.job_id}" for page in owner.pages)
             yield Step(f"{owner.name} writes {told}", world, WritePages(owner.pages), _written_by(owner),
-                       loses_answers=True)  # fmt: skip
+                       unheard=owner)  # fmt: skip
 
 
 def _holds(owner: Owner, contents: Contents) -> bool:
@@ -327,7 +337,7 @@ def _inherited_by(owner: Owner) -> Callable[[World, tuple[Job, ...]], World]:
 
 
 def _claims_in_hand_of(owner: Owner) -> Callable[[World, tuple[Video, ...]], World]:
-    return lambda world, videos: world.with_owner(replace(owner, claimed=videos))
+    return lambda world, videos: world.with_owner(replace(owner, claimed=videos, is_repeating=False))
 
 
 def _intents_in_hand_of(owner: Owner) -> Callable[[World, tuple[Job, ...]], World]:
@@ -335,7 +345,7 @@ def _intents_in_hand_of(owner: Owner) -> Callable[[World, tuple[Job, ...]], Worl
         to_start = owner.to_start
         for job in jobs:
             to_start = _with(to_start, job, _id_of)
-        return world.with_owner(replace(owner, claimed=(), to_start=to_start))
+        return world.with_owner(replace(owner, claimed=(), is_repeating=False, to_start=to_start))
 
     return take
 
@@ -352,12 +362,11 @@ def _reading_of(owner: Owner) -> Callable[[World, tuple[ReadyJob, ...]], World]:
 
 
 def _written_by(owner: Owner) -> Callable[[World, tuple[int, ...]], World]:
-    """Jobs that are settled, or written by somebody else, are out of hand; so is the reading of the latter."""
+    """Jobs that are settled, or written by somebody else, are out of hand: these may be taken again, and read twice."""
 
     def lay_down(world: World, job_ids: tuple[int, ...]) -> World:
-        reading = tuple(cursor for cursor in owner.reading if cursor.job.id not in job_ids)
         in_hand = tuple(job_id for job_id in owner.in_hand if job_id not in job_ids)
-        return world.with_owner(replace(owner, pages=(), reading=reading, in_hand=in_hand))
+        return world.with_owner(replace(owner, pages=(), in_hand=in_hand))
 
     return lay_down
 

@@ -26,7 +26,9 @@ COMPARED_TIMES = {
     "expires_at": "expires_at > '-infinity' as is_held",
     "intent_at": f"intent_at < clock_timestamp() - make_interval(secs => {LONG_SECONDS}) as is_too_old",
 }
-"""A lease is over when it is made to end. Of the other times it is told whether they are there; due times are let pass in the call that looks at them."""
+"""A lease is over when it is made to end. Of other times it is told whether they are there; due times are let pass in
+the call that looks at them.
+"""
 
 # Numbers that PostgreSQL would give in the order of asking are made of what they stand for, so that equal contents are
 # equal whatever way led to them: a job's of its buyer and generation, the place of a video that came back of both.
@@ -136,7 +138,7 @@ class Books:
             answer = await call.of(self._store)
         except asyncpg.PostgresError as error:
             await self._back(len(self._way))
-            return Outcome(None, contents, f"{type(error).__name__}: {error}")
+            return Outcome(None, contents, f"{type(error).__name__}: {error.args[0]}")
         after = await self._number_of_present(contents, call)
         if after == contents:
             await self._back(len(self._way))

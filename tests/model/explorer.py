@@ -28,7 +28,10 @@ SETTINGS = {"jit": "off", "plan_cache_mode": "force_generic_plan", "synchronous_
 
 
 class Explored(Struct, frozen=True):
-    """What was seen; `violations` are sentences, each followed by the steps that lead there."""
+    """What was seen: `contents` of the database, `calls` of the store that were made, `ends` with every video final.
+
+    A violation is a sentence, followed by the steps that lead there; the first one ends the exploration.
+    """
 
     states: int
     transitions: int
@@ -49,7 +52,7 @@ class _Seen(Struct):
 
 
 class Explorer:
-    """One exploration; stops at the first violation."""
+    """One exploration."""
 
     def __init__(self, scope: Scope, books: Books, protocol: Protocol, start: World) -> None:
         self._scope = scope
@@ -102,11 +105,13 @@ class Explorer:
             self._reach(number, step.told, step.then(committed, outcome.answer), is_fault=bool(step.fault))
             if self._may_lose_answer(step, seen, outcome.contents):
                 told = f"{step.told}; the answer to the commit is lost"
-                self._reach(number, told, replace(seen.world, contents=outcome.contents), is_fault=True)
+                self._reach(
+                    number, told, replace(seen.world.with_owner(step.unheard), contents=outcome.contents), is_fault=True
+                )
 
     def _may_lose_answer(self, step: Step, seen: _Seen, contents: int) -> bool:
         return (
-            step.loses_answers
+            step.unheard is not None
             and contents != seen.world.contents
             and seen.faults < self._scope.most_faults
             and "lost_commit" in self._scope.faults
@@ -151,14 +156,17 @@ class Explorer:
                 if earlier not in can_finish:
                     can_finish.add(earlier)
                     good.append(earlier)
-        stuck = next((number for number in range(len(self._seen)) if number not in can_finish), None)
-        if stuck is not None:
-            self._violate("from here the work can never be finished", stuck)
+        stuck = [number for number in range(len(self._seen)) if number not in can_finish]
+        if stuck:
+            turns = (number for number in stuck if self._seen[number].parent in can_finish)
+            self._violate("from here the work can never be finished", next(turns, stuck[-1]))
 
     def _is_at_its_end(self, seen: _Seen) -> bool:
         return is_at_its_end(self._scope, self._books[seen.world.contents])
 
     def _violate(self, sentence: str, number: int, *last: str) -> None:
+        if self._violations:
+            return
         steps = [*self._way_to(number), *last]
         numbered = "\n".join(f"  {i}. {step}" for i, step in enumerate(steps, 1))
         self._violations.append(f"{sentence}\n{numbered}")
@@ -210,6 +218,7 @@ async def _begin(scope: Scope, books: Books) -> Explorer:
             f"backfill {number}", budget_usd=scope.budget_usd, price_usd_per_minute=scope.price_usd_per_minute
         )
         await steps.register(backfill, lease, keys)
+        await steps.execute("drop table staged_video")  # dropped at the commit, which never comes here
         backfills.append(backfill)
     protocol = Protocol(scope, row.id, await steps.channel(lease), backfills)
     start = World(await books.begin(), Aws(), (replace(first, lease=lease, has_inherited=True), second))
