@@ -298,7 +298,8 @@ class Protocol:
         after = closed
         if page:
             page = replace(page, detections=tuple(page.detections), metadata=None)
-            after = replace(after, pages=(*after.pages, page))
+            # Sorted by their jobs, and for each as they were read: to the group it makes no difference.
+            after = replace(after, pages=tuple(sorted((*after.pages, page), key=_job_of_page)))
         if reader.disagrees:
             return _finds(after, DropPages(job_id))
         if not reader.is_at_end:
@@ -404,6 +405,10 @@ def _job_of_started(started: Started) -> int:
 
 def _job_of_cursor(cursor: Cursor) -> int:
     return cursor.job.id
+
+
+def _job_of_page(page: Page) -> int:
+    return page.job_id
 
 
 def _job_of_finding(finding: Finding) -> int:

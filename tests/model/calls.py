@@ -6,7 +6,7 @@ A call is a record, so that the explorer can tell whether it has asked the same 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -46,6 +46,8 @@ class Store:
 class Call(Struct, frozen=True):
     """One transaction on the database."""
 
+    changes_nothing: ClassVar[bool] = False
+
     async def of(self, store: Store) -> Any:
         """Make the call; gives its answer in hashable records without ages, which would tell equal states apart."""
         raise NotImplementedError
@@ -84,6 +86,7 @@ class Release(Call, frozen=True):
 class Inherit(Call, frozen=True):
     """Find the intents that an earlier owner left."""
 
+    changes_nothing = True
     lane_id: int
 
     async def of(self, store: Store) -> tuple[Job, ...]:
@@ -181,6 +184,7 @@ class MarkOverdue(Call, frozen=True):
 class TakeReady(Call, frozen=True):
     """Take the jobs whose pages wait."""
 
+    changes_nothing = True
     lane_id: int
     in_hand: tuple[int, ...]
 
