@@ -16,7 +16,6 @@ reorder, delay) comes to this, that a notice of a finished job may arrive at any
 
 from __future__ import annotations
 
-import copy
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -143,7 +142,7 @@ class Protocol:
                 yield from self._to_own(world, owner)
             else:
                 yield from self._of_the_lease(world, owner, contents)
-                is_over = not (contents.lane["is_held"] and _holds(owner, contents))
+                is_over = not (contents.lane["is_held"] and holds(owner, contents))
                 if not (is_over and self._scope.has_true_clock):
                     yield from self._to_claim(world, owner)
                     yield Step(
@@ -186,7 +185,7 @@ class Protocol:
     def _of_time(self, world: World, contents: Contents) -> Iterator[Step]:
         """Leases run out; a backup is restored; a week passes."""
         if contents.lane["is_held"]:
-            is_alive = any(_holds(owner, contents) for owner in world.owners)
+            is_alive = any(holds(owner, contents) for owner in world.owners)
             call = ExpireLease(self._lane_id)
             if is_alive:
                 yield Step("the owner stands still until its lease is over", world, call, fault="pause")
@@ -213,7 +212,7 @@ class Protocol:
             yield Step(f"{name} inherits the intents", world, Inherit(self._lane_id), _inherited_by(owner))
         claimed = tuple(video.id for video in owner.claimed)
         yield Step(f"{name} returns claims that are in no hand", world, Recover(lease, claimed))
-        if not _holds(owner, contents):
+        if not holds(owner, contents):
             yield Step(f"{name} learns that it lost the lane", world.with_owner(owner.forgetful))
         elif not contents.lane["is_held"]:
             yield Step(f"{name} renews its lease late", world, Renew(lease))
@@ -314,10 +313,10 @@ class Protocol:
                        unheard=owner)  # fmt: skip
 
 
-def _holds(owner: Owner, contents: Contents) -> bool:
+def holds(owner: Owner, contents: Contents) -> bool:
     """True if the database, too, says that the owner holds the lane, be the lease over or not."""
     lane, lease = contents.lane, owner.lease
-    return lease is not None and (str(lease.holder), lease.epoch) == (lane["holder"], lane["epoch"])
+    return lease is not None and (lease.holder, lease.epoch) == (lane["holder"], lane["epoch"])
 
 
 def _reborn(owner: Owner) -> Owner:
@@ -379,7 +378,7 @@ def _finds(owner: Owner, finding: Finding) -> Owner:
 def _reader_at(cursor: Cursor) -> _Cursor:
     reader = _Cursor(cursor.job)
     reader._number, reader._digest, reader.next_token = cursor.number, cursor.digest, cursor.next_token
-    return copy.copy(reader)
+    return reader
 
 
 def _cursor_of(job: ReadyJob, reader: _Cursor) -> Cursor:

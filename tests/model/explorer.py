@@ -15,9 +15,9 @@ import asyncpg
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tests.model.actions import Owner, Protocol, Step, World
+from tests.model.actions import Owner, Protocol, Step, World, holds
 from tests.model.aws import Aws
-from tests.model.books import CANONICAL_NUMBERS, Books
+from tests.model.books import CANONICAL_NUMBERS, Books, Contents
 from tests.model.calls import LEASE_SECONDS
 from tests.model.invariants import broken_by_spending, broken_in, is_at_its_end
 from tests.model.scopes import Scope
@@ -25,6 +25,7 @@ from tests.store.steps import ACCOUNT, REGION, Steps
 
 LABELS = ("Weapons", "Alcohol")
 SETTINGS = {"jit": "off", "plan_cache_mode": "force_generic_plan", "synchronous_commit": "off"}
+_NOBODY = Owner("\0").holder.id
 
 
 class Explored(Struct, frozen=True):
@@ -143,7 +144,7 @@ class Explorer:
     def _key_of(self, world: World) -> Any:
         """What makes two states the same: neither the owners' names, nor the ids and epochs that they went through."""
         contents = self._books[world.contents]
-        first, second = (_as_seen_by_the_lane(owner, contents.lane) for owner in world.owners)
+        first, second = (_as_seen_by_the_lane(owner, contents) for owner in world.owners)
         owners = (first, second) if hash(first) <= hash(second) else (second, first)
         return contents.rest, contents.lane["is_held"], world.aws, owners
 
@@ -179,14 +180,9 @@ class Explorer:
         return way[::-1]
 
 
-def _as_seen_by_the_lane(owner: Owner, lane: dict[str, Any]) -> tuple[bool, Owner]:
-    lease = owner.lease
-    is_current = lease is not None and (str(lease.holder), lease.epoch) == (lane["holder"], lane["epoch"])
-    nameless = replace(owner, name="", incarnation=0, lease=lease and replace(lease, holder=_NOBODY, epoch=0))
-    return is_current, nameless
-
-
-_NOBODY = Owner("\0").holder.id
+def _as_seen_by_the_lane(owner: Owner, contents: Contents) -> tuple[bool, Owner]:
+    lease = owner.lease and replace(owner.lease, holder=_NOBODY, epoch=0)
+    return holds(owner, contents), replace(owner, name="", incarnation=0, lease=lease)
 
 
 @asynccontextmanager
