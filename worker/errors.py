@@ -5,6 +5,7 @@ ModworkerError
 │   └── ConfigError       exit 2: a wrong config file or environment
 ├── DatabaseError         exit 2: unreachable, too old, too new, or of another deployment
 └── AwsError              one refused or lost call, with its verdict
+    └── UnreadableError   a call whose answer is none that AWS documents
 """
 
 from __future__ import annotations
@@ -67,6 +68,17 @@ class AwsError(ModworkerError):
         self.code = code
         self.message = message
         super().__init__(f"{code}: {message}" if message else code)
+
+
+class UnreadableError(AwsError):
+    """An answer that cannot be what AWS documents; `body` is what came, as far as it was read.
+
+    RETRY where it may have been cut short on its way, JOB_FAILED where asking again would change nothing.
+    """
+
+    def __init__(self, message: str, verdict: Verdict = Verdict.RETRY, body: bytes = b"") -> None:
+        self.body = body
+        super().__init__(verdict, "UnreadableAnswer", message)
 
 
 _THROTTLES = dict.fromkeys(

@@ -122,6 +122,7 @@ INDEXED: dict[str, tuple[list[Any], set[str]]] = {
         [RUNNING[0], "failed", "why", "failed", True],
         {"job_pkey", "video_of_job"},
     ),
+    "keep_page_aside": ([READY[0], 1, "why", 3, b"{}}"], {"job_pkey"}),
     "drop_pages": ([READY[0]], {"job_pkey", "detection_by_job"}),
     # guards.sql
     "oldest_result": ([LANE], {"job_ready"}),

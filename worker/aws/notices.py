@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from msgspec import DecodeError, Struct, json
+from msgspec import Struct, json
 
-from worker.aws.session import translated
+from worker.aws.answers import translated
+from worker.aws.rekognition import JOB_ID
 from worker.model import Notice
 
 BATCH = 10  # the most messages that one SQS call takes
@@ -44,18 +45,35 @@ _decode = json.Decoder(_Body).decode
 
 
 def read_message(message: dict[str, Any]) -> Notice | Foreign | Unreadable:
-    """Tell what an SQS message is; unknown members are ignored, since AWS's own examples differ in them."""
-    message_id, receipt_handle = message["MessageId"], message["ReceiptHandle"]
+    """Tell what an SQS message is; unknown members are ignored, since AWS's own examples differ in them.
+
+    An envelope is opened once, and nothing that a message points to is ever fetched.
+    """
+    message_id, receipt_handle, text = (_text(message, name) for name in ("MessageId", "ReceiptHandle", "Body"))
     try:
-        body = _decode(message["Body"])
+        body = _decode(text)
         if body.job_id is None and body.message is not None and body.type in (None, "Notification"):
             body = _decode(body.message)
-    except (DecodeError, RecursionError, UnicodeEncodeError) as error:
-        return Unreadable(message_id, receipt_handle, message["Body"], str(error))
+    except (ValueError, RecursionError) as error:  # also of text that is not Unicode
+        return Unreadable(message_id, receipt_handle, text, str(error))
     if not body.job_id:
         return Foreign(message_id)
-    receives = int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1))
-    return Notice(body.job_id, receipt_handle, receives)
+    if not JOB_ID.fullmatch(body.job_id):
+        return Unreadable(message_id, receipt_handle, text, "its JobId is none that Rekognition gives")
+    return Notice(body.job_id, receipt_handle, _receives(message))
+
+
+def _text(message: dict[str, Any], name: str) -> str:
+    value = message.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _receives(message: dict[str, Any]) -> int:
+    """How often the message was received, as far as SQS can tell."""
+    try:
+        return int(message["Attributes"]["ApproximateReceiveCount"])
+    except (KeyError, TypeError, ValueError):
+        return 1
 
 
 class Queue:
@@ -75,28 +93,27 @@ class Queue:
                 VisibilityTimeout=VISIBILITY_SECONDS,
                 MessageSystemAttributeNames=["ApproximateReceiveCount"],
             )
-        messages: list[dict[str, Any]] = response.get("Messages", [])
-        return messages
+            return [message for message in response.get("Messages", []) if isinstance(message, dict)]
 
     async def delete(self, receipt_handles: Sequence[str]) -> int:
         """Delete messages; returns how many could not be, which come back and are deleted then."""
         failed = 0
-        for start in range(0, len(receipt_handles), BATCH):
-            entries = [
-                {"Id": str(i), "ReceiptHandle": handle}
-                for i, handle in enumerate(receipt_handles[start : start + BATCH])
-            ]
+        for entries in _batches(receipt_handles):
             with translated():
                 response = await self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
-            failed += len(response.get("Failed", []))
+                failed += len(response.get("Failed", []))
         return failed
 
     async def leave(self, receipt_handles: Sequence[str], seconds: int) -> None:
         """Let messages come back after a while."""
-        for start in range(0, len(receipt_handles), BATCH):
-            entries = [
-                {"Id": str(i), "ReceiptHandle": handle, "VisibilityTimeout": seconds}
-                for i, handle in enumerate(receipt_handles[start : start + BATCH])
-            ]
+        for entries in _batches(receipt_handles):
+            later = [entry | {"VisibilityTimeout": seconds} for entry in entries]
             with translated():
-                await self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+                await self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=later)
+
+
+def _batches(receipt_handles: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+    """Entries for one call each; a message that came without a handle cannot be named."""
+    handles = [handle for handle in receipt_handles if handle]
+    for start in range(0, len(handles), BATCH):
+        yield [{"Id": str(i), "ReceiptHandle": handle} for i, handle in enumerate(handles[start : start + BATCH])]

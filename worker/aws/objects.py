@@ -7,11 +7,14 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from worker.aws.session import translated
-from worker.errors import AwsError, Verdict
+from worker.aws.answers import translated
+from worker.errors import AwsError, UnreadableError, Verdict
 from worker.model import Object, ResolvedObject
 
 NO_VERSION = "null"  # what S3 answers for an object that was written before its bucket kept versions
+
+
+_LONGEST_TEXT = 1_024  # symbols: VersionIds have no more, ETags far fewer
 
 
 class Objects:
@@ -32,28 +35,39 @@ class Objects:
             request["VersionId"] = named.version_id
         with translated():
             response = await self._client.head_object(**request)
-        version = response.get("VersionId")
-        return ResolvedObject(
-            bucket=named.bucket,
-            key=named.key,
-            version_id=named.version_id or (None if version == NO_VERSION else version),
-            etag=str(response.get("ETag", "")).strip('"'),
-            size_bytes=int(response.get("ContentLength", 0)),
-            storage_class=response.get("StorageClass") or "STANDARD",
-        )
+            version = _text(response.get("VersionId"))
+            return ResolvedObject(
+                bucket=named.bucket,
+                key=named.key,
+                version_id=named.version_id or (None if version in ("", NO_VERSION) else version),
+                etag=_text(response.get("ETag")).strip('"'),
+                size_bytes=int(response.get("ContentLength", 0)),
+                storage_class=_text(response.get("StorageClass")) or "STANDARD",
+            )
 
     async def list(self, bucket: str, prefix: str) -> AsyncIterator[Object]:
-        """Every object below a prefix, page by page; markers of folders are left out."""
+        """Every object below a prefix, page by page; markers of folders are left out.
+
+        Raises:
+            AwsError: an UnreadableError for a listing that has no end.
+
+        """
         token: dict[str, str] = {}
         while True:
             with translated():
                 page = await self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, **token)
-            for entry in page.get("Contents", []):
-                if not entry["Key"].endswith("/"):
-                    yield Object(bucket, entry["Key"], size_bytes=entry.get("Size"))
-            if not page.get("IsTruncated"):
+                found = [
+                    Object(bucket, entry["Key"], size_bytes=entry.get("Size")) for entry in page.get("Contents", [])
+                ]
+                following = {"ContinuationToken": page["NextContinuationToken"]} if page.get("IsTruncated") else None
+                if following == token:
+                    raise UnreadableError("a page of the listing names itself as the next one")
+            for named in found:
+                if not named.key.endswith("/"):
+                    yield named
+            if following is None:
                 return
-            token = {"ContinuationToken": page["NextContinuationToken"]}
+            token = following
 
     async def region_of(self, bucket: str, example: Object | None = None) -> str | None:
         """The region of a bucket, as S3 tells even where it refuses; None where it tells nothing.
@@ -83,3 +97,15 @@ class Objects:
         headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         region = response.get("BucketRegion") or headers.get("x-amz-bucket-region")
         return str(region) if region else None
+
+
+def _text(told: str | None) -> str:
+    """What a header tells, "" for nothing.
+
+    Raises:
+        UnreadableError: for a text that no object can have.
+
+    """
+    if told and (len(told) > _LONGEST_TEXT or not told.isprintable()):
+        raise UnreadableError(f"S3 tells {told[:40]!r} of the object")
+    return told or ""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from msgspec import DecodeError, Meta, Struct, ValidationError, json
+from msgspec import Meta, Struct, ValidationError, json
 
-from worker.aws.session import translated
-from worker.errors import AwsError, Verdict
+from worker.aws.answers import LABELS_A_PAGE, translated
+from worker.errors import AwsError, UnreadableError, Verdict
 from worker.model import Detection, Job, ReadyJob
 
-LABELS_A_PAGE = 1000  # the most that GetContentModeration returns
 START = "StartContentModeration"
 GET = "GetContentModeration"
+JOB_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # as the API reference gives it for both operations
+LONGEST_VIDEO_MS = 86_400_000  # four times what Rekognition takes: more would spoil the books
+
+_Word = Annotated[str, Meta(max_length=256)]
+_Pixels = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class _S3Object(Struct, frozen=True, rename="pascal"):
@@ -27,13 +32,13 @@ class _Video(Struct, frozen=True):
 class VideoMetadata(Struct, frozen=True, rename="pascal", omit_defaults=True):
     """What Rekognition says of the video itself; the names are AWS's."""
 
-    codec: str | None = None
-    duration_millis: Annotated[int, Meta(ge=0, le=2**62)] | None = None
-    format: str | None = None
-    frame_rate: float | None = None
-    frame_height: int | None = None
-    frame_width: int | None = None
-    color_range: str | None = None
+    codec: _Word | None = None
+    duration_millis: Annotated[int, Meta(ge=0, le=LONGEST_VIDEO_MS)] | None = None
+    format: _Word | None = None
+    frame_rate: Annotated[float, Meta(ge=0)] | None = None
+    frame_height: _Pixels | None = None
+    frame_width: _Pixels | None = None
+    color_range: _Word | None = None
 
 
 class Answer(Struct, frozen=True, rename="pascal"):
@@ -42,9 +47,10 @@ class Answer(Struct, frozen=True, rename="pascal"):
     job_status: Literal["IN_PROGRESS", "SUCCEEDED", "FAILED"]
     status_message: str | None = None
     video_metadata: VideoMetadata | None = None
-    moderation_labels: list[Detection] = []
+    moderation_labels: Annotated[list[Detection], Meta(max_length=LABELS_A_PAGE)] = []
     next_token: Annotated[str, Meta(max_length=4096)] | None = None
-    moderation_model_version: Annotated[str, Meta(max_length=256)] | None = None
+    moderation_model_version: _Word | None = None
+    job_id: str | None = None
     job_tag: str | None = None
     video: _Video = _Video()
 
@@ -55,11 +61,31 @@ _decode = json.Decoder(Answer).decode
 def decode_page(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
     """Event handler `before-parse`: botocore's own parser walks every shape and takes ten times as long.
 
-    Errors (any status but 200) stay botocore's.
+    Errors (any status of 300 or more) stay botocore's.
+
+    Raises:
+        UnreadableError: as `page_of`.
+
     """
-    if response_dict["status_code"] == 200:
-        customized_response_dict["answer"] = _decode(response_dict["body"])
+    if response_dict["status_code"] < 300:
+        customized_response_dict["answer"] = page_of(response_dict["body"])
         response_dict["body"] = b"{}"
+
+
+def page_of(body: bytes) -> Answer:
+    """Decode a page.
+
+    Raises:
+        UnreadableError: JOB_FAILED for a page of the wrong form, which will not get better; RETRY for what is no JSON,
+            since it may have been cut short on its way.
+
+    """
+    try:
+        return _decode(body)
+    except (ValidationError, RecursionError) as error:
+        raise UnreadableError(str(error), Verdict.JOB_FAILED, body) from None
+    except ValueError as error:  # also of text that is not UTF-8
+        raise UnreadableError(str(error), Verdict.RETRY, body) from None
 
 
 class Rekognition:
@@ -83,15 +109,16 @@ class Rekognition:
                 NotificationChannel={"SNSTopicArn": job.channel.topic_arn, "RoleArn": job.channel.role_arn},
                 JobTag=job.tag,
             )
-            if not response.get("JobId"):
-                raise AwsError(Verdict.RETRY, "NoJobId", "the answer holds no JobId")
-            return str(response["JobId"])
+        aws_job_id = response.get("JobId")
+        if not isinstance(aws_job_id, str) or not JOB_ID.fullmatch(aws_job_id):
+            raise AwsError(Verdict.RETRY, "NoJobId", "the answer holds no JobId")
+        return aws_job_id
 
     async def get(self, job: ReadyJob, next_token: str | None) -> Answer:
         """Read one page.
 
         Raises:
-            AwsError: also JOB_FAILED for a page that cannot be what AWS documents, or that is about another job.
+            AwsError: an UnreadableError for what cannot be a page of this job.
 
         """
         request: dict[str, Any] = {
@@ -102,28 +129,28 @@ class Rekognition:
         }
         if next_token:
             request["NextToken"] = next_token
-        with translated(), _unreadable():
+        with translated():
             answer: Answer = (await self._client.get_content_moderation(**request))["answer"]
-        _refuse_foreign(answer, job)
+        if reason := _impossible(answer, job, next_token):
+            raise UnreadableError(reason, Verdict.JOB_FAILED, json.encode(answer))
+        if answer.job_status == "IN_PROGRESS" and (next_token or job.next_page > 1):
+            raise UnreadableError(
+                "the job is in progress, of which pages were read", Verdict.RETRY, json.encode(answer)
+            )
         return answer
 
 
-class _unreadable:  # noqa: N801 (a context manager reads as a verb)
-    """Tells a page of the wrong form, which will not get better, from one that was cut short on its way."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, ValidationError | RecursionError):
-            raise AwsError(Verdict.JOB_FAILED, "unreadable result", str(error)) from None
-        if isinstance(error, DecodeError):
-            raise AwsError(Verdict.RETRY, "BrokenAnswer", str(error)) from None
-
-
-def _refuse_foreign(answer: Answer, job: ReadyJob) -> None:
+def _impossible(answer: Answer, job: ReadyJob, token: str | None) -> str | None:
+    """Why this cannot be the page that was asked for; None if it can."""
     said = answer.video.S3Object
     is_ours = (
-        answer.job_tag in (None, "", job.tag) and said.bucket in (None, job.bucket) and said.name in (None, job.key)
+        answer.job_id in (None, "", job.aws_job_id)
+        and answer.job_tag in (None, "", job.tag)
+        and said.bucket in (None, job.bucket)
+        and said.name in (None, job.key)
     )
     if not is_ours:
-        raise AwsError(Verdict.JOB_FAILED, "unreadable result", "the page is about another video")
+        return "the page is about another video"
+    if token and answer.next_token == token:
+        return "the page names itself as the next one"
+    return None

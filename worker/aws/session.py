@@ -1,39 +1,34 @@
-"""Clients for one lane, made once, and the one edge where foreign errors become `AwsError`."""
+"""Clients for one lane, made once."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from functools import cache
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache, partial
 from typing import Any
 
 import aioboto3
-import aiohttp
 import structlog
 from aiobotocore.config import AioConfig
-from aiobotocore.credentials import AioDeferredRefreshableCredentials, create_assume_role_refresher
-from aiobotocore.session import AioSession
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,  # noqa: A004 (botocore's own, for endpoints that cannot be reached)
-    CredentialRetrievalError,
-    HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    SSOError,
-    TokenRetrievalError,
+from aiobotocore.credentials import (
+    AioCredentials,
+    AioDeferredRefreshableCredentials,
+    create_assume_role_refresher,
 )
+from aiobotocore.session import AioSession
 from botocore.loaders import Loader
-from botocore.parsers import ResponseParserError
 from msgspec import Struct
 
+from worker.aws.answers import LARGEST_BYTES, BoundedSession, translated
+from worker.aws.credentials import Found, Read, RenewedCredentials
 from worker.config import Lane
-from worker.errors import AwsError, UsageError, Verdict, verdict_on
+from worker.errors import AwsError, UnreadableError, UsageError, Verdict
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 30  # longer than the longest long poll
 CONNECTIONS = 256
+_ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 
 log = structlog.get_logger()
 
@@ -61,7 +56,7 @@ def _loader() -> Loader:
 
 
 @asynccontextmanager
-async def open_clients(lane: Lane, credentials: Credentials | None = None) -> AsyncIterator[Clients]:
+async def open_clients(lane: Lane, given: Credentials | None = None) -> AsyncIterator[Clients]:
     """Open the lane's clients, one after the other.
 
     Raises:
@@ -70,78 +65,79 @@ async def open_clients(lane: Lane, credentials: Credentials | None = None) -> As
 
     """
     async with AsyncExitStack() as stack:
-        session = await _session(lane, credentials, stack)
+        credentials = await _credentials(lane, given, stack)
+        session = _session(lane, credentials)
         clients = {
             service: await stack.enter_async_context(_client(session, service, lane))
             for service in ("rekognition", "sqs", "s3")
         }
-        yield Clients(**clients, account_id=await _account_of(session, lane))
+        account_id = await _account_of(session, lane)
+        if isinstance(credentials, RenewedCredentials):
+            credentials.guard = _same_account(lane, account_id)
+        yield Clients(**clients, account_id=account_id)
 
 
-async def bucket_client(session_lane: Lane, credentials: Credentials | None, stack: AsyncExitStack) -> Any:
+async def bucket_client(session_lane: Lane, given: Credentials | None, stack: AsyncExitStack) -> Any:
     """An S3 client in a lane's account and region, for looking at sources."""
-    session = await _session(session_lane, credentials, stack)
+    session = _session(session_lane, await _credentials(session_lane, given, stack))
     return await stack.enter_async_context(_client(session, "s3", session_lane))
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn whatever a call may raise into an `AwsError` with its verdict."""
-    try:
-        yield
-    except ClientError as error:
-        said = error.response.get("Error", {})
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        code = str(said.get("Code", "Unknown"))
-        raise AwsError(verdict_on(code, status), code, str(said.get("Message", ""))) from None
-    except (
-        NoCredentialsError,
-        PartialCredentialsError,
-        CredentialRetrievalError,
-        SSOError,
-        TokenRetrievalError,
-    ) as error:
-        raise AwsError(Verdict.STOP_LANE, type(error).__name__, str(error)) from None
-    except (
-        ConnectionError,
-        HTTPClientError,
-        aiohttp.ClientError,
-        ResponseParserError,
-        OSError,
-    ) as error:
-        raise AwsError(Verdict.RETRY, type(error).__name__, str(error)) from None
-    except BotoCoreError as error:
-        raise AwsError(Verdict.JOB_FAILED, type(error).__name__, str(error)) from None
+async def _credentials(lane: Lane, given: Credentials | None, stack: AsyncExitStack) -> AioCredentials:
+    """The given credentials, or those of the environment, the profile or the lane's role.
 
+    Raises:
+        UsageError: if the profile does not exist.
 
-async def _session(lane: Lane, credentials: Credentials | None, stack: AsyncExitStack) -> aioboto3.Session:
-    botocore_session = AioSession(profile=lane.profile)
-    botocore_session.register_component("data_loader", _loader())
-    if lane.profile and lane.profile not in botocore_session.available_profiles:
+    """
+    if given is not None:
+        return AioCredentials(given.access_key_id, given.secret_access_key)
+    if lane.profile and lane.profile not in _botocore_session(lane).available_profiles:
         raise UsageError(f"the AWS config files have no profile {lane.profile!r}; write one that they have")
-    session = aioboto3.Session(
-        botocore_session=botocore_session,
-        region_name=lane.region,
-        aws_access_key_id=credentials.access_key_id if credentials else None,
-        aws_secret_access_key=credentials.secret_access_key if credentials else None,
-    )
-    if lane.role_arn:
-        assumed = AioSession()
-        assumed.register_component("data_loader", _loader())
-        vars(assumed)["_credentials"] = await _assumed_role(session, lane, stack)  # botocore offers no other way
-        return aioboto3.Session(botocore_session=assumed, region_name=lane.region)
-    return session
+    source = RenewedCredentials(lambda: _botocore_session(lane).get_credentials())
+    if not lane.role_arn:
+        return source
+    sts = await stack.enter_async_context(_client(_session(lane, source), "sts", lane))
+    return RenewedCredentials(_assumer(sts, lane))
 
 
-async def _assumed_role(
-    session: aioboto3.Session, lane: Lane, stack: AsyncExitStack
-) -> AioDeferredRefreshableCredentials:
-    """Credentials of the lane's role, renewed before they expire for as long as the worker runs."""
-    sts = await stack.enter_async_context(_client(session, "sts", lane))
+def _assumer(sts: Any, lane: Lane) -> Read:
+    """Assumes the lane's role; what it gives is renewed before it expires for as long as the worker runs."""
     request = {"RoleArn": lane.role_arn, "RoleSessionName": "modworker"}
     if lane.external_id:
         request["ExternalId"] = lane.external_id
-    return AioDeferredRefreshableCredentials(create_assume_role_refresher(sts, request), "assume-role")
+
+    async def read() -> Found:
+        return AioDeferredRefreshableCredentials(create_assume_role_refresher(sts, request), "assume-role")
+
+    return read
+
+
+def _same_account(lane: Lane, account_id: str) -> Callable[[Found], Awaitable[None]]:
+    """Refuses credentials of another account: tokens live per account, and a Start replayed there would pay again."""
+
+    async def guard(found: Found) -> None:
+        account = await _account_of(_session(lane, found), lane)
+        if account != account_id:
+            reason = f"the credentials are of account {account} now, not of {account_id}"
+            raise AwsError(Verdict.STOP_LANE, "OtherAccount", reason)
+
+    return guard
+
+
+def _botocore_session(lane: Lane) -> AioSession:
+    """A session that has read nothing of the SDK's files yet."""
+    session = AioSession(profile=lane.profile)
+    session.register_component("data_loader", _loader())
+    return session
+
+
+def _session(lane: Lane, credentials: Found) -> aioboto3.Session:
+    session = _botocore_session(lane)
+    vars(session)["_credentials"] = credentials  # botocore offers no other way
+    if isinstance(credentials, RenewedCredentials):
+        session.register("after-call", credentials.refused)
+    return aioboto3.Session(botocore_session=session, region_name=lane.region)
 
 
 def _client(session: aioboto3.Session, service: str, lane: Lane) -> Any:
@@ -158,6 +154,7 @@ def _client(session: aioboto3.Session, service: str, lane: Lane) -> Any:
             ignore_configured_endpoint_urls=True,
             s3={"addressing_style": "path"} if endpoint_of(lane, "s3") else {},
             user_agent_appid="modworker",
+            http_session_cls=partial(BoundedSession, LARGEST_BYTES[service]),  # type: ignore[arg-type]
         ),
     )
 
@@ -179,7 +176,10 @@ async def _account_of(session: aioboto3.Session, lane: Lane) -> str:
     try:
         with translated():
             async with _client(session, "sts", lane) as sts:
-                return str((await sts.get_caller_identity())["Account"])
+                account = str((await sts.get_caller_identity())["Account"])
+                if not _ACCOUNT.fullmatch(account):
+                    raise UnreadableError(f"{account[:40]!r} is no account")
+                return account
     except AwsError as error:
         if redirected and error.verdict is not Verdict.STOP_LANE:
             log.warning("account unknown, the topic's is taken", reason=str(error))

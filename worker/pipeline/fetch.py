@@ -10,19 +10,25 @@ import structlog
 from anyio.abc import ObjectSendStream
 
 from worker.aws.rekognition import GET, Answer
-from worker.errors import AwsError, Verdict
+from worker.errors import AwsError, UnreadableError, Verdict
 from worker.flow.clock import now_seconds
 from worker.flow.stop import Stop
 from worker.lane import Lane
 from worker.model import Failure, Object, Page, ReadyJob
 from worker.pipeline.look import patient_head
 from worker.pipeline.refusals import failed_afterwards
-from worker.store.jobs import Jobs
+from worker.store.jobs import Aside, Jobs
 
 READERS = 32
 IDLE_SECONDS = 1.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
+STRANGE_ANSWERS = 5  # to one question: what was cut short on its way gets better
+MOST_RESTARTS = 5  # of one reading; a page token expires after a day
+MOST_PAGES = 10_000  # six hours with 15 labels in each of 30 frames a second
+
+LASTING = frozenset({Verdict.RESTART_READ, Verdict.JOB_FAILED, Verdict.RESULTS_GONE})
+PASSING = frozenset({Verdict.RETRY, Verdict.SLOW_DOWN, Verdict.NO_SLOT, Verdict.STOP_LANE})
 
 log = structlog.get_logger()
 _encode = msgspec.msgpack.Encoder().encode
@@ -92,14 +98,16 @@ class Fetcher:
             try:
                 answer = await self._page(job, cursor.next_token)
             except AwsError as error:
-                if error.verdict is Verdict.RESTART_READ and cursor.next_token:
+                if error.verdict is Verdict.RESTART_READ and cursor.may_restart:
                     cursor.restart()
                     return await self._readable_answer(job, cursor)
-                await self._give_up(job, error)
+                await self._give_up(job, error, cursor.number)
                 return None
             if answer.job_status != "SUCCEEDED":
                 await self._not_yet_or_never(job, answer)
-            elif cursor.is_at_start and await self._has_changed(job):
+            elif cursor.number > MOST_PAGES:
+                await self._give_up(job, UnreadableError(f"it goes on after {MOST_PAGES:,} pages"), cursor.number)
+            elif cursor.number == 1 and await self._has_changed(job):
                 await self._fail(Failure(job.id, "failed", "source changed while it was moderated", "failed"))
             else:
                 return answer
@@ -109,19 +117,21 @@ class Fetcher:
         """Ask until there is an answer about this job.
 
         Raises:
-            AwsError: what lasts: RESTART_READ, JOB_FAILED, RESULTS_GONE.
+            AwsError: what lasts: RESTART_READ, JOB_FAILED, RESULTS_GONE; or answers that AWS does not document, again
+                and again.
 
         """
-        pause = FIRST_PAUSE_SECONDS
+        pause, strange = FIRST_PAUSE_SECONDS, 0
         while True:
             try:
                 await self._lane.turn(GET)
                 async with self._lane.call(GET):
                     return await self._lane.rekognition.get(job, next_token)
             except AwsError as error:
-                if error.verdict in (Verdict.RESTART_READ, Verdict.JOB_FAILED, Verdict.RESULTS_GONE):
+                strange += isinstance(error, UnreadableError) or error.verdict not in PASSING
+                if error.verdict in LASTING or strange >= STRANGE_ANSWERS:
                     raise
-                if error.verdict is Verdict.RETRY:
+                if error.verdict not in (Verdict.SLOW_DOWN, Verdict.STOP_LANE):  # those wait for their turn
                     log.info("page not read", lane=self._lane.name, job=job.id, reason=str(error))
                     await anyio.sleep(pause)
                     pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
@@ -142,15 +152,16 @@ class Fetcher:
             await self._jobs.wait_longer(job.id, self._lane.due_again_seconds(job.asked))
             return
         reason, worth_another = failed_afterwards(answer.status_message)
-        log.warning("job failed", lane=self._lane.name, job=job.id, reason=reason, said=answer.status_message)
+        log.warning("job failed", lane=self._lane.name, job=job.id, reason=reason)
         await self._fail(Failure(job.id, "failed", reason, "failed", worth_another))
 
-    async def _give_up(self, job: ReadyJob, error: AwsError) -> None:
+    async def _give_up(self, job: ReadyJob, error: AwsError, number: int) -> None:
         if error.verdict is Verdict.RESULTS_GONE:
             await self._results_gone(job, error)
             return
         log.warning("result not readable", lane=self._lane.name, job=job.id, code=error.code, reason=error.message)
-        await self._fail(Failure(job.id, "failed", f"unreadable result: {error.message or error.code}"[:500], "failed"))
+        failure = Failure(job.id, "failed", f"unreadable result: {error.message or error.code}"[:500], "failed")
+        await self._fail(failure, Aside(number, error.body) if isinstance(error, UnreadableError) else None)
 
     async def _results_gone(self, job: ReadyJob, error: AwsError) -> None:
         """Old results have expired; young ones cannot have: then it is another account's or region's lane."""
@@ -161,9 +172,9 @@ class Fetcher:
             return
         await self._fail(Failure(job.id, "expired", "results expired before they were read", "expired"))
 
-    async def _fail(self, failure: Failure) -> None:
+    async def _fail(self, failure: Failure, aside: Aside | None = None) -> None:
         self._lane.slots.give_back(failure.job_id)
-        if "pending" in await self._jobs.fail(failure):
+        if "pending" in await self._jobs.fail(failure, aside):
             self._lane.work_registered.set()
 
 
@@ -172,8 +183,9 @@ class _Cursor:
 
     def __init__(self, job: ReadyJob) -> None:
         self._job = job
-        self._number = job.next_page
         self._digest = job.digest
+        self._restarts_left = MOST_RESTARTS
+        self.number = job.next_page
         self.next_token = job.next_token
         self.is_at_end = False
         self.disagrees = False
@@ -181,18 +193,19 @@ class _Cursor:
             self.restart()  # the token is too old to be tried
 
     @property
-    def is_at_start(self) -> bool:
-        """True before page 1 was read."""
-        return self._number == 1
+    def may_restart(self) -> bool:
+        """True where the page token may be to blame."""
+        return self.next_token is not None and self._restarts_left > 0
 
     def restart(self) -> None:
         """From page 1, to skip what is there already while the running digest agrees."""
-        self._number, self._digest, self.next_token = 1, b"", None
+        self.number, self._digest, self.next_token = 1, b"", None
+        self._restarts_left -= 1
 
     def advance(self, answer: Answer) -> Page | None:
         """The page to write, None for one that is there already."""
         page = self._as_page(answer)
-        self._number, self._digest, self.next_token = page.number + 1, page.digest, page.next_token
+        self.number, self._digest, self.next_token = page.number + 1, page.digest, page.next_token
         self.is_at_end = page.is_last
         if page.number >= self._job.next_page:
             return page
@@ -206,8 +219,8 @@ class _Cursor:
         metadata = answer.video_metadata
         return Page(
             job_id=self._job.id,
-            number=self._number,
-            next_token=answer.next_token,
+            number=self.number,
+            next_token=answer.next_token or None,
             detections=labels,
             follows=self._digest,
             digest=hashlib.sha256(self._digest + _encode(labels)).digest(),

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import anyio
 
-from worker.errors import AwsError, Verdict
+from worker.errors import AwsError, UnreadableError, Verdict
 from worker.lane import Lane
 from worker.model import Object, ResolvedObject
 
 HEAD = "HeadObject"
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
+UNREADABLE_ANSWERS = 5  # on one object, before it is left alone
 
 
 async def patient_head(lane: Lane, named: Object) -> ResolvedObject:
     """HEAD until it says something of the object.
 
     Raises:
-        AwsError: VIDEO_REJECTED or JOB_FAILED only.
+        AwsError: VIDEO_REJECTED, JOB_FAILED, or an UnreadableError, only.
 
     """
-    pause = FIRST_PAUSE_SECONDS
+    pause, unreadable = FIRST_PAUSE_SECONDS, 0
     while True:
         await lane.permission(HEAD)
         try:
             await _probe_if_denied(lane, named.bucket)
             found = await _head(lane, named)
         except AwsError as error:
-            if error.verdict in (Verdict.VIDEO_REJECTED, Verdict.JOB_FAILED):
+            unreadable += isinstance(error, UnreadableError)
+            if error.verdict in (Verdict.VIDEO_REJECTED, Verdict.JOB_FAILED) or unreadable >= UNREADABLE_ANSWERS:
                 lane.allow(HEAD)
                 raise
             if error.verdict is Verdict.STOP_LANE:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 
 import anyio
 import asyncpg
 import structlog
 from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskGroup
+from msgspec import json
 
 from worker.flow.batch import batches
 from worker.metrics import Metrics
 from worker.model import Failure, Page
-from worker.store.jobs import Jobs
+from worker.store.jobs import Aside, Jobs
 from worker.store.pages import Pages
 
 WRITERS = 2  # one encodes its rows while the server works for the other
@@ -64,12 +65,22 @@ class Writer:
             self._on_written(job_id)
 
     async def _write_apart(self, group: Sequence[Page], error: Exception) -> None:
-        """Find the job whose page cannot be stored by writing each job's pages on their own."""
-        job_ids = list(dict.fromkeys(page.job_id for page in group))
-        if len(job_ids) > 1:
-            for job_id in job_ids:
-                await self._write([page for page in group if page.job_id == job_id])
+        """Find the page that cannot be stored, by writing each job's pages on their own, then each page."""
+        if len(group) > 1:
+            for part in _parts(group):
+                await self._write(part)
             return
-        log.warning("page cannot be stored", job=job_ids[0], reason=str(error))
-        await self._jobs.fail(Failure(job_ids[0], "failed", f"unreadable result: {error}"[:500], "failed"))
-        self._on_written(job_ids[0])
+        (page,) = group
+        log.warning("page cannot be stored", job=page.job_id, page=page.number, reason=str(error))
+        failure = Failure(page.job_id, "failed", f"unreadable result: {error}"[:500], "failed")
+        await self._jobs.fail(failure, Aside(page.number, json.encode(page)))
+        self._on_written(page.job_id)
+
+
+def _parts(group: Sequence[Page]) -> Iterator[Sequence[Page]]:
+    """The pages of each job; of one job alone, each page."""
+    job_ids = dict.fromkeys(page.job_id for page in group)
+    if len(job_ids) == 1:
+        yield from ([page] for page in group)
+    else:
+        yield from ([page for page in group if page.job_id == job_id] for job_id in job_ids)

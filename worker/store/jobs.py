@@ -34,8 +34,17 @@ class UsualTimes(Struct, frozen=True):
     minutes_per_gb: float | None
 
 
+class Aside(Struct, frozen=True):
+    """A page that could not be read or stored: its number, and what came of it."""
+
+    number: int
+    body: bytes
+
+
 ENOUGH_JOBS = 20  # below it a quantile says nothing
 LONGEST_BODY = 16_384  # symbols of a message that nobody could read
+LONGEST_ID = 256  # symbols; SQS's own have 36
+LONGEST_ASIDE_BYTES = 1 << 20  # of a page that is kept aside; true ones of 1,000 labels have a third of it
 
 
 def as_job(row: asyncpg.Record, *, is_replay: bool) -> Job:
@@ -125,11 +134,12 @@ class Jobs:
     async def quarantine(self, lane_id: int, message_id: str, body: str, reason: str) -> None:
         """Keep a message that nobody could read."""
         kept = storable(body)[:LONGEST_BODY]
-        await self._database.commit("quarantine_notice", lane_id, message_id, kept, storable(reason))
+        kept_id = storable(message_id)[:LONGEST_ID]
+        await self._database.commit("quarantine_notice", lane_id, kept_id, kept, storable(reason))
 
     @patient
-    async def fail(self, failure: Failure) -> list[VideoState]:
-        """End a job without labels; returns the states that its videos moved to."""
+    async def fail(self, failure: Failure, aside: Aside | None = None) -> list[VideoState]:
+        """End a job without labels, and keep the page that is to blame; returns the states that its videos moved to."""
         async with self._database.transaction("fail") as connection:
             await connection.execute(SQL["lock_jobs"], [failure.job_id])
             rows = await connection.fetch(
@@ -140,6 +150,16 @@ class Jobs:
                 failure.video_state,
                 failure.worth_another,
             )
+            if aside:
+                kept = aside.body[:LONGEST_ASIDE_BYTES]
+                await connection.execute(
+                    SQL["keep_page_aside"],
+                    failure.job_id,
+                    aside.number,
+                    storable(failure.reason),
+                    len(aside.body),
+                    kept,
+                )
         return [row["state"] for row in rows]
 
     @patient

@@ -12,6 +12,7 @@ from worker.model import ContentType, Detection, Page
 from worker.store.database import SQL, Connection, Database, patient, transaction
 
 _COLUMNS = ("job_id", "confidence", "timestamp_ms", "label_id", "start_ms", "end_ms", "content_types")
+MOST_NEW_LABELS = 500  # of a group; AWS's whole taxonomy has about a hundred, and the dictionary's numbers are few
 _encode = json.Encoder().encode
 
 LabelKey = tuple[str, str, int | None]
@@ -82,9 +83,15 @@ async def _label_ids(connection: Connection, seen: set[LabelKey]) -> dict[LabelK
     """Look the labels up; add those that the dictionary lacks, in a commit of its own, on which no other writer waits.
 
     Asked for each group and over its own connection: numbers kept in memory would outlive a failover that lost them.
+
+    Raises:
+        ValueError: for more labels that nobody has seen before than there can be.
+
     """
     label_ids = await _find_labels(connection, seen)
     if missing := seen.difference(label_ids):
+        if len(missing) > MOST_NEW_LABELS:
+            raise ValueError(f"{len(missing):,} labels that were never seen before")
         await connection.execute(SQL["add_labels_if_new"], *_columns_of(missing))
         label_ids |= await _find_labels(connection, missing)
     return label_ids

@@ -110,6 +110,14 @@ with old as (
 )
 select state from moved
 
+-- name: keep_page_aside
+-- The page that a job failed for, kept where an operator can see it; one a job, 1,000 at most a lane.
+insert into page_aside (job_id, number, lane_id, reason, size_bytes, body)
+select id, $2, lane_id, $3, $4, $5
+  from job j
+ where id = $1 and state = 'failed' and (select count(*) from page_aside a where a.lane_id = j.lane_id) < 1000
+on conflict (job_id) do nothing
+
 -- name: drop_pages
 -- Forgets what was read of a job that is not settled, to read it again from page 1.
 with reset as (

@@ -1,0 +1,136 @@
+"""What comes of a call: an answer of bounded size, or an `AwsError` with its verdict."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import aiohttp
+from aiobotocore.httpsession import AIOHTTPSession
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,  # noqa: A004 (botocore's own, for endpoints that cannot be reached)
+    HTTPClientError,
+    ParamValidationError,
+)
+
+from worker.errors import AwsError, UnreadableError, Verdict, verdict_on
+
+LABELS_A_PAGE = 1_000  # the most that GetContentModeration returns
+_LARGEST_ENTRY_BYTES = 8_192  # name, parent and the kinds of content, each of 256 symbols of 4 bytes, and their frame
+LARGEST_PAGE_BYTES = LABELS_A_PAGE * _LARGEST_ENTRY_BYTES + 65_536
+_LARGEST_LISTING_BYTES = 1_000 * (3 * 1_024 + 1_024) + 65_536  # a thousand keys, percent-encoded, each with its frame
+_LARGEST_BATCH_BYTES = 10 * 6 * 2**20 + 65_536  # ten messages of 1 MiB, of which JSON may write each byte as six
+LARGEST_BYTES = {
+    "rekognition": LARGEST_PAGE_BYTES,
+    "s3": _LARGEST_LISTING_BYTES,
+    "sqs": _LARGEST_BATCH_BYTES,
+    "sts": 65_536,
+}
+"""Service -> bytes of the largest answer that it can mean."""
+
+LONGEST_MESSAGE = 1_000  # symbols of AWS's words that are kept
+_CODE = re.compile(r"[A-Za-z0-9._-]{1,128}")  # codes become labels of metrics
+
+
+class _TooLargeError(Exception):
+    """An answer beyond what its service can mean."""
+
+
+_UNREADABLE_HEADS = (aiohttp.ClientResponseError, UnicodeDecodeError)
+
+
+class BoundedSession(AIOHTTPSession):
+    """Reads no more of an answer than its service can mean."""
+
+    def __init__(self, largest_bytes: int, **options: Any) -> None:
+        super().__init__(**options)
+        self._largest_bytes = largest_bytes
+
+    async def send(self, request: Any) -> Any:
+        """Send a request; its answer is read here, unless it is to be streamed."""
+        is_streamed, request.stream_output = request.stream_output, True
+        answer = await super().send(request)
+        if not is_streamed:
+            answer.raw = _Body(await _read(answer.raw, self._largest_bytes))
+        return answer
+
+
+class _Body:
+    """A body that was read."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def read(self) -> bytes:
+        return self._content
+
+
+async def _read(response: aiohttp.ClientResponse, largest_bytes: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        _TooLargeError: as soon as that is known; the rest is not read.
+
+    """
+    content = bytearray()
+    try:
+        if (
+            response.method == "HEAD" or (response.content_length or 0) <= largest_bytes
+        ):  # HEAD tells of no body of its own
+            async for chunk in response.content.iter_any():
+                content += chunk
+                if len(content) > largest_bytes:
+                    break
+            else:
+                return bytes(content)
+    except BaseException:
+        response.close()
+        raise
+    response.close()
+    raise _TooLargeError(f"the answer is larger than {largest_bytes:,} bytes")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn whatever a call may raise into an `AwsError` with its verdict.
+
+    botocore's parsers let many kinds of errors through when an answer is not of the documented shape: whatever is not
+    known here is such an answer.
+    """
+    try:
+        yield
+    except AwsError:
+        raise
+    except ClientError as error:
+        raise _refusal(error) from None
+    except ParamValidationError as error:
+        raise AwsError(Verdict.JOB_FAILED, type(error).__name__, _short(error)) from None
+    except (ConnectionError, HTTPClientError, aiohttp.ClientError, OSError) as error:
+        cause = getattr(error, "kwargs", {}).get("error")
+        if isinstance(cause, _UNREADABLE_HEADS):
+            raise UnreadableError(_short(cause)) from None
+        raise AwsError(Verdict.RETRY, type(error).__name__, _short(error)) from None
+    except BotoCoreError as error:  # of credentials, profiles and endpoints: no video is to blame
+        raise AwsError(Verdict.STOP_LANE, type(error).__name__, _short(error)) from None
+    except _TooLargeError as error:
+        raise UnreadableError(str(error)) from None
+    except Exception as error:  # noqa: BLE001 (of whatever kind: it comes from the answer)
+        raise UnreadableError(f"{type(error).__name__}: {_short(error)}") from None
+
+
+def _refusal(error: ClientError) -> AwsError:
+    said = error.response.get("Error", {})
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code = str(said.get("Code", ""))
+    if not _CODE.fullmatch(code):
+        code = "Unknown"
+    return AwsError(verdict_on(code, status), code, _short(said.get("Message", "")))
+
+
+def _short(said: object) -> str:
+    """As much of it as anybody would read."""
+    return str(said)[:LONGEST_MESSAGE]
