@@ -21,7 +21,7 @@ from worker.errors import AwsError, UsageError
 from worker.local.child import publish_folder
 from worker.model import Object
 from worker.pipeline.discover import Discovered, LaneChoice, discover, lanes_in
-from worker.pipeline.sources import Manifest, Prefix, Source, objects_of, parse_source, survey
+from worker.pipeline.sources import Manifest, Prefix, Source, manifest_of, objects_of, parse_source, survey
 from worker.store.leases import LaneRow
 
 STANDARD_INPUT = "-"
@@ -105,7 +105,7 @@ async def _admit_manifest(source: Manifest, buckets: Buckets) -> None:
 async def _source(application: Application, text: str, stack: AsyncExitStack) -> Source:
     """The source of a text; standard input is put into a file first, a folder is published by the local service."""
     if text == STANDARD_INPUT:
-        return Manifest("standard input", await _spooled_input(stack))
+        return manifest_of("standard input", await _spooled_input(stack))
     source = parse_source(text)
     if not isinstance(source, Path):
         return source

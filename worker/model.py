@@ -179,13 +179,17 @@ class Page(Struct, frozen=True):
 
 
 class Failure(Struct, frozen=True):
-    """A job's lasting end without labels. `worth_another` allows a further generation."""
+    """A job's lasting end without labels. `worth_another` allows a further generation.
+
+    `is_paid` tells that AWS had results, which were of no use: its minutes, else what was reserved for it, are spent.
+    """
 
     job_id: int
     state: Literal["failed", "expired", "uncertain"]
     reason: str
     video_state: VideoState
     worth_another: bool = False
+    is_paid: bool = False
 
 
 def identity_of(deployment: str, bucket: str, key: str, version: str, min_confidence: float, edition: str) -> bytes:

@@ -20,7 +20,7 @@ from worker.aws.manifests import BadRow
 from worker.errors import UsageError
 from worker.model import Object
 from worker.pipeline.discover import LaneChoice, choose_lane, lanes_in
-from worker.pipeline.sources import Manifest, Prefix, Survey, default_name, parse_source, survey
+from worker.pipeline.sources import Prefix, Survey, default_name, manifest_of, parse_source, survey
 
 # What a source is
 
@@ -44,7 +44,7 @@ def test_paths_are_manifests_or_folders(tmp_path: Path):
     """A file is a manifest, a folder comes back as its path."""
     manifest = tmp_path / "films.csv"
     manifest.touch()
-    assert parse_source(str(manifest)) == Manifest(str(manifest), manifest)
+    assert parse_source(str(manifest)) == manifest_of(str(manifest), manifest)
     assert parse_source(str(tmp_path)) == tmp_path
 
 
@@ -71,12 +71,12 @@ def test_survey_tells_the_buckets_and_the_first_bad_row(tmp_path: Path):
     """A manifest is read once before anything of it is registered."""
     path = tmp_path / "films.csv"
     path.write_text("one-bucket,a\nother-bucket,b\nbad\none-bucket,c\nworse\n")
-    found = survey(Manifest("films.csv", path))
+    found = survey(manifest_of("films.csv", path))
     assert list(found.examples) == ["one-bucket", "other-bucket"]
     assert isinstance(found.first_bad_row, BadRow)
     assert found.first_bad_row.line == 3
     path.write_text("")
-    assert survey(Manifest("films.csv", path)) == Survey({}, None)
+    assert survey(manifest_of("films.csv", path)) == Survey({}, None)
 
 
 # Which lane gets which video

@@ -334,7 +334,7 @@ async def test_video_that_attaches_while_its_job_ends_ends_with_it(steps: Steps)
     await steps.register(second, owner, ["a.mp4"])
     videos = (await steps.claim(owner, second)).videos
     async with steps.database.transaction("another") as ending:
-        await ending.execute(SQL["settle_without_labels"], job.id, "failed", "no", "failed", False)
+        await ending.execute(SQL["settle_without_labels"], job.id, "failed", "no", "failed", False, False)
         attaching = asyncio.create_task(steps.intend(owner, second, videos))
         await steps.until_somebody_waits()
     assert (await attaching).jobs == []

@@ -119,7 +119,7 @@ INDEXED: dict[str, tuple[list[Any], set[str]]] = {
     ),
     "settle_done": ([READY], {"job_pkey", "video_of_job", "detection_by_job"}),
     "settle_without_labels": (
-        [RUNNING[0], "failed", "why", "failed", True],
+        [RUNNING[0], "failed", "why", "failed", True, True],
         {"job_pkey", "video_of_job"},
     ),
     "keep_page_aside": ([READY[0], 1, "why", 3, b"{}}"], {"job_pkey"}),

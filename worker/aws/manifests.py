@@ -15,13 +15,21 @@ from worker.errors import UsageError
 from worker.model import Object
 
 LONGEST_LINE_BYTES = 65_536
-_LONGEST_KEY_BYTES = 1_024  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+_LONGEST_BYTES = 1_024  # of a key and of a VersionId; AmazonS3/latest/userguide/object-keys.html
 _BUCKET = re.compile(r"[0-9A-Za-z._-]{3,255}")
 _COLUMNS = ("bucket", "key", "version_id", "etag", "size_bytes", "duration_ms")
 _LONGEST_QUOTE = 60
 
-_Id = Annotated[str, Meta(max_length=1024)]
-_Number = Annotated[int, Meta(ge=0, le=2**62)]
+_OTHER_FORMS = {
+    b"\x1f\x8b": "is compressed; unpack it with gunzip",
+    b"PK\x03\x04": "is a ZIP file, such as a workbook; save it as CSV",
+    b"\xff\xfe": "is UTF-16 text; save it as UTF-8",
+    b"\xfe\xff": "is UTF-16 text; save it as UTF-8",
+}
+"""What files that are no manifests begin with, whatever their names."""
+
+_LARGEST_NUMBER = 2**62
+_Number = Annotated[int, Meta(ge=0, le=_LARGEST_NUMBER)]
 
 
 class BadRow(Struct, frozen=True):
@@ -35,8 +43,8 @@ class BadRow(Struct, frozen=True):
 class _Row(Struct, frozen=True):
     bucket: str
     key: str
-    version_id: _Id | None = None
-    etag: _Id | None = None
+    version_id: str | None = None
+    etag: str | None = None
     size_bytes: _Number | None = None
     duration_ms: _Number | None = None
 
@@ -48,7 +56,7 @@ def read_manifest(path: Path, source: str) -> Iterator[Object | BadRow]:
     """Read a file by its ending: `.csv`, or `.jsonl` (also `.ndjson`); `source` is how the operator knows it.
 
     Raises:
-        UsageError: if the file cannot be read or its ending is neither.
+        UsageError: if the file cannot be read, its ending is neither, or its beginning is that of another kind of file.
 
     """
     read = {".csv": read_csv, ".jsonl": read_json_lines, ".ndjson": read_json_lines}.get(path.suffix.lower())
@@ -56,9 +64,18 @@ def read_manifest(path: Path, source: str) -> Iterator[Object | BadRow]:
         raise UsageError(f"{source}: a manifest's name ends in .csv or .jsonl; rename it, or convert it")
     try:
         with path.open("rb") as lines:
+            _refuse_other_forms(lines, source)
             yield from read(lines, source)
     except OSError as error:
         raise UsageError(f"{source} cannot be read ({error.strerror}); check its path and permissions") from None
+
+
+def _refuse_other_forms(file: BinaryIO, source: str) -> None:
+    beginning = file.read(4)
+    file.seek(0)
+    for mark, advice in _OTHER_FORMS.items():
+        if beginning.startswith(mark):
+            raise UsageError(f"{source} {advice}")
 
 
 def read_csv(lines: BinaryIO, source: str) -> Iterator[Object | BadRow]:
@@ -135,10 +152,33 @@ def _object(row: _Row) -> Object:
         ValueError: if there can be no such object, with the reason.
 
     """
-    if not _BUCKET.fullmatch(row.bucket):
-        raise ValueError(f"{row.bucket[:_LONGEST_QUOTE]!r} is no name of a bucket")
-    if not row.key or len(row.key.encode()) > _LONGEST_KEY_BYTES:
-        raise ValueError(f"the key has {len(row.key.encode()):,} bytes, not 1 to {_LONGEST_KEY_BYTES:,}")
-    if any("\x00" in text for text in (row.key, row.version_id or "", row.etag or "")):
-        raise ValueError("it holds a NUL character")
-    return Object(row.bucket, row.key, row.version_id or None, row.etag or None, row.size_bytes, row.duration_ms)
+    named = Object(row.bucket, row.key, row.version_id or None, row.etag or None, row.size_bytes, row.duration_ms)
+    if reason := impossible(named):
+        raise ValueError(reason)
+    return named
+
+
+def impossible(named: Object) -> str | None:
+    """Why S3 has no such object, or PostgreSQL cannot keep its name; None if it may be there.
+
+    A key is only text: control characters, formulas and dots in it are as good as letters.
+    """
+    if not _BUCKET.fullmatch(named.bucket):
+        return f"{named.bucket[:_LONGEST_QUOTE]!r} is no name of a bucket"
+    if not 0 <= (named.size_bytes or 0) <= _LARGEST_NUMBER:
+        return "its size is none that an object can have"
+    return _impossible_text(named)
+
+
+def _impossible_text(named: Object) -> str | None:
+    try:
+        lengths = [len((text or "").encode()) for text in (named.key, named.version_id, named.etag)]
+    except UnicodeEncodeError:
+        return "it holds half of a character"
+    if not 1 <= lengths[0] <= _LONGEST_BYTES:
+        return f"the key has {lengths[0]:,} bytes, not 1 to {_LONGEST_BYTES:,}"
+    if max(lengths[1:]) > _LONGEST_BYTES:
+        return f"its version or ETag has more than {_LONGEST_BYTES:,} bytes"
+    if any("\x00" in text for text in (named.key, named.version_id or "", named.etag or "")):
+        return "it holds a NUL character"
+    return None

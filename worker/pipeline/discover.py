@@ -78,10 +78,19 @@ async def discover(
     lanes_of: Mapping[str, Sequence[LaneChoice]],
     found: Discovered,
 ) -> None:
-    """Register what a source names; `lanes_of` gives the lanes of each bucket's region, `found` is counted up."""
+    """Register what a source names; `lanes_of` gives the lanes of each bucket's region, `found` is counted up.
+
+    Raises:
+        UsageError: if it names a bucket that nobody has looked at, which can only be new.
+
+    """
     chunk: list[tuple[Object, int]] = []
     async for item in objects:
         if named := found.meet(item):
+            if named.bucket not in lanes_of:
+                raise UsageError(
+                    f"bucket {named.bucket} was added to the source while it was read; give the command again"
+                )
             chunk.append((named, choose_lane(named, lanes_of[named.bucket]).id))
         if len(chunk) >= CHUNK:
             await _register(chunk, register, found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Literal
 
 import anyio
 import msgspec
@@ -25,6 +26,7 @@ FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
 STRANGE_ANSWERS = 5  # to one question: what was cut short on its way gets better
 MOST_RESTARTS = 5  # of one reading; a page token expires after a day
+LONGEST_REASON = 500  # symbols
 MOST_PAGES = 10_000  # six hours with 15 labels in each of 30 frames a second
 
 LASTING = frozenset({Verdict.RESTART_READ, Verdict.JOB_FAILED, Verdict.RESULTS_GONE})
@@ -108,7 +110,7 @@ class Fetcher:
             elif cursor.number > MOST_PAGES:
                 await self._give_up(job, UnreadableError(f"it goes on after {MOST_PAGES:,} pages"), cursor.number)
             elif cursor.number == 1 and await self._has_changed(job):
-                await self._fail(Failure(job.id, "failed", "source changed while it was moderated", "failed"))
+                await self._fail(_unused(job, "failed", "source changed while it was moderated"))
             else:
                 return answer
         return None
@@ -160,7 +162,7 @@ class Fetcher:
             await self._results_gone(job, error)
             return
         log.warning("result not readable", lane=self._lane.name, job=job.id, code=error.code, reason=error.message)
-        failure = Failure(job.id, "failed", f"unreadable result: {error.message or error.code}"[:500], "failed")
+        failure = _unused(job, "failed", f"unreadable result: {error.message or error.code}"[:LONGEST_REASON])
         await self._fail(failure, Aside(number, error.body) if isinstance(error, UnreadableError) else None)
 
     async def _results_gone(self, job: ReadyJob, error: AwsError) -> None:
@@ -170,12 +172,17 @@ class Fetcher:
             reason = f"AWS does not know a job of {age_seconds:.0f} s ago ({error}): wrong account or region?"
             self._lane.deny(reason, GET)
             return
-        await self._fail(Failure(job.id, "expired", "results expired before they were read", "expired"))
+        await self._fail(_unused(job, "expired", "results expired before they were read"))
 
     async def _fail(self, failure: Failure, aside: Aside | None = None) -> None:
         self._lane.slots.give_back(failure.job_id)
         if "pending" in await self._jobs.fail(failure, aside):
             self._lane.work_registered.set()
+
+
+def _unused(job: ReadyJob, state: Literal["failed", "expired"], reason: str) -> Failure:
+    """The end of a job that was paid for, and whose results are of no use."""
+    return Failure(job.id, state, reason, state, is_paid=True)
 
 
 class _Cursor:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import AsyncGenerator, Sequence
+import stat
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
-from worker.aws.manifests import BadRow, read_manifest
+from worker.aws.manifests import BadRow, impossible, read_manifest
 from worker.aws.objects import Objects
 from worker.errors import AwsError, UsageError, Verdict
 from worker.model import Object
@@ -29,10 +31,11 @@ class Prefix(Struct, frozen=True):
 
 
 class Manifest(Struct, frozen=True):
-    """A file that names objects; `text` is what the operator wrote."""
+    """A file that names objects, as it was when it was first looked at; `text` is what the operator wrote."""
 
     text: str
     path: Path
+    mark: tuple[int, ...]  # device, inode, bytes, time of the last change
 
 
 class Survey(Struct, frozen=True):
@@ -61,11 +64,47 @@ def parse_source(text: str) -> Source | Path:
     if "://" in text:
         raise UsageError(f"{text}: a source is s3://bucket/prefix, a manifest (.csv, .jsonl), a folder, or -")
     path = Path(text)
-    if path.is_dir():
-        return path
-    if not path.exists():
-        raise UsageError(f"{text}: there is no such file or folder; name a manifest (.csv, .jsonl), a folder or s3://…")
-    return Manifest(text, path)
+    return path if stat.S_ISDIR(_stat(text, path).st_mode) else manifest_of(text, path)
+
+
+def manifest_of(text: str, path: Path) -> Manifest:
+    """A file as it is now; it is read twice, so that nothing is registered of one that names a wrong bucket.
+
+    Raises:
+        UsageError: if there is none, or it is a pipe or a device, which cannot be read twice.
+
+    """
+    found = _stat(text, path)
+    if not stat.S_ISREG(found.st_mode):
+        raise UsageError(f"{text} is no regular file; write its lines into one, or give them as JSON Lines to `-`")
+    return Manifest(text, path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+def _stat(text: str, path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        advice = "name a manifest (.csv, .jsonl), a folder or s3://…"
+        raise UsageError(f"{text}: there is no such file or folder; {advice}") from None
+    except OSError as error:
+        raise UsageError(f"{text} cannot be read ({error.strerror}); check its path and permissions") from None
+
+
+def rows_of(manifest: Manifest) -> Iterator[Object | BadRow]:
+    """What a manifest names.
+
+    Raises:
+        UsageError: if it cannot be read, or is not as it was when it was first looked at.
+
+    """
+    _refuse_changed(manifest)
+    yield from read_manifest(manifest.path, manifest.text)
+    _refuse_changed(manifest)
+
+
+def _refuse_changed(manifest: Manifest) -> None:
+    if manifest_of(manifest.text, manifest.path) != manifest:
+        raise UsageError(f"{manifest.text} was changed while it was read; give the command again once it is complete")
 
 
 def default_name(texts: Sequence[str]) -> str:
@@ -87,7 +126,7 @@ def survey(manifest: Manifest) -> Survey:
     """
     examples: dict[str, Object] = {}
     first_bad_row = None
-    for row in read_manifest(manifest.path, manifest.text):
+    for row in rows_of(manifest):
         if isinstance(row, Object):
             examples.setdefault(row.bucket, row)
         elif first_bad_row is None:
@@ -103,12 +142,15 @@ async def objects_of(source: Source, listing: Objects) -> AsyncGenerator[Object 
 
     """
     if isinstance(source, Manifest):
-        for row in read_manifest(source.path, source.text):
+        for row in rows_of(source):
             yield row
         return
+    number = 0
     try:
         async for named in listing.list(source.bucket, source.prefix):
-            yield named
+            number += 1
+            reason = impossible(named)
+            yield BadRow(source.text, number, reason) if reason else named
     except AwsError as error:
         advice = "allow the lane s3:ListBucket" if error.verdict is Verdict.STOP_LANE else "give the command again"
         raise UsageError(f"{source.text} cannot be listed ({error}); {advice}, or name a manifest") from None

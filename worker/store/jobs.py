@@ -149,6 +149,7 @@ class Jobs:
                 storable(failure.reason),
                 failure.video_state,
                 failure.worth_another,
+                failure.is_paid,
             )
             if aside:
                 kept = aside.body[:LONGEST_ASIDE_BYTES]
