@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 from xml.sax.saxutils import escape
 
 from aiohttp import web
@@ -14,6 +14,9 @@ ACCOUNT = "123456789012"
 REGION = "us-east-1"
 S3 = "http://s3.amazonaws.com/doc/2006-03-01/"
 STS = "https://sts.amazonaws.com/doc/2011-06-15/"
+
+
+A = TypeVar("A", bound="SmallAws")
 
 
 class SmallAws:
@@ -94,7 +97,13 @@ def _xml(text: str, status: int = 200) -> web.Response:
 @asynccontextmanager
 async def small_aws() -> AsyncIterator[SmallAws]:
     """Run one on a free port."""
-    aws = SmallAws()
+    async with serving(SmallAws()) as aws:
+        yield aws
+
+
+@asynccontextmanager
+async def serving(aws: A) -> AsyncIterator[A]:
+    """Run that one on a free port."""
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", aws.answer)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
