@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import random
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.hostile_inputs import ODD_KEYS
 from worker.aws.manifests import LONGEST_LINE_BYTES, BadRow, read_csv, read_json_lines, read_manifest
 from worker.errors import UsageError
 from worker.model import Object
@@ -161,6 +163,46 @@ def test_line_of_many_megabytes_is_one_bad_row():
     """A file without line breaks is one bad row, read in pieces."""
     assert reasons(from_csv(b"x" * 10_000_000)) == [(1, "is longer than 65536 bytes")]
     assert from_csv(b"x" * 10_000_000 + b"\narchive,a.mp4")[1:] == [A]
+
+
+@pytest.mark.parametrize("key", ODD_KEYS)
+def test_odd_keys_are_kept_as_they_are(key: str):
+    """Formulas, dots, control characters and markup are text: S3 may hold such keys."""
+    assert from_json(json.dumps({"bucket": "archive", "key": key})) == [Object("archive", key)]
+    text = io.StringIO()
+    csv.writer(text).writerow(["archive", key])
+    assert from_csv(text.getvalue()) == [Object("archive", key)]
+
+
+@pytest.mark.parametrize("bucket", ["..", "../..", "a/b", "/etc", "archive\n", "=cmd|' /C calc'!A0", "b" * 256])
+def test_bucket_is_never_a_way_out(bucket: str):
+    """What cannot be a bucket's name is refused before anybody takes it for a part of a path."""
+    (row,) = from_json(json.dumps({"bucket": bucket, "key": "a.mp4"}))
+    assert isinstance(row, BadRow)
+    assert "is no name of a bucket" in row.reason
+
+
+def test_version_must_fit_an_index():
+    """A VersionId has 1,024 bytes at most, whatever its symbols: longer ones do not fit the index of videos."""
+    (row,) = from_json(json.dumps({"bucket": "archive", "key": "a", "version_id": "é" * 513}))
+    assert isinstance(row, BadRow)
+    assert row.reason.endswith("its version or ETag has more than 1,024 bytes")
+
+
+@pytest.mark.parametrize(
+    ("beginning", "advice"),
+    [
+        (gzip.compress(b"archive,a.mp4"), "is compressed; unpack it with gunzip"),
+        (b"PK\x03\x04\x14\x00", "is a ZIP file, such as a workbook; save it as CSV"),
+        ("archive,a.mp4".encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
+    ],
+)
+def test_other_kinds_of_files_are_told_by_their_beginning(tmp_path: Path, beginning: bytes, advice: str):
+    """A file whose name promises a manifest is refused in one sentence that says what it is."""
+    path = tmp_path / "films.csv"
+    path.write_bytes(beginning)
+    with pytest.raises(UsageError, match=f"films.csv {advice}"):
+        list(read_manifest(path, "films.csv"))
 
 
 @pytest.mark.parametrize("name", ["films.csv", "films.CSV", "films.jsonl", "films.ndjson"])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,12 +16,12 @@ from anyio.from_thread import BlockingPortal
 
 from tests.system.desk import Desk
 from tests.system.site import ROOT
-from tests.system.small_aws import small_aws
+from tests.system.small_aws import SmallAws, small_aws
 from worker.aws.manifests import BadRow
 from worker.errors import UsageError
 from worker.model import Object
-from worker.pipeline.discover import LaneChoice, choose_lane, lanes_in
-from worker.pipeline.sources import Prefix, Survey, default_name, manifest_of, parse_source, survey
+from worker.pipeline.discover import BAD_ROWS_TOLD, Discovered, LaneChoice, choose_lane, discover, lanes_in
+from worker.pipeline.sources import Prefix, Survey, default_name, manifest_of, parse_source, rows_of, survey
 
 # What a source is
 
@@ -53,6 +54,36 @@ def test_other_texts_are_no_source(text: str):
     """Each is refused with what a source is."""
     with pytest.raises(UsageError, match="s3://"):
         parse_source(text)
+
+
+def test_pipes_and_devices_are_no_manifests(tmp_path: Path):
+    """What has no end, or can be read once only, is refused before it is opened."""
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path in (str(tmp_path / "pipe.csv"), "/dev/zero", "/dev/stdin"):
+        with pytest.raises(UsageError, match="is no regular file; write its lines into one"):
+            parse_source(path)
+
+
+def test_path_that_cannot_be_looked_at_is_told():
+    """A name that no file can have is told in a sentence."""
+    with pytest.raises(UsageError, match="cannot be read"):
+        parse_source("x" * 5_000)
+    with pytest.raises(UsageError, match="there is no such file"):
+        parse_source("a\0b")
+
+
+def test_manifest_that_changes_between_two_readings_is_refused(tmp_path: Path):
+    """A manifest is read twice: one that grew, or was replaced, in between is not the one that was looked at."""
+    path = tmp_path / "films.csv"
+    path.write_text("archive,a.mp4\n")
+    manifest = manifest_of("films.csv", path)
+    assert [row.key for row in rows_of(manifest) if isinstance(row, Object)] == ["a.mp4"]
+    rows = rows_of(manifest)
+    next(rows)
+    path.write_text("archive,a.mp4\nelsewhere,b.mp4\n")
+    for reading in (rows, rows_of(manifest)):
+        with pytest.raises(UsageError, match=r"films\.csv was changed while it was read; give the command again"):
+            list(reading)
 
 
 def test_name_is_made_from_the_sources():
@@ -147,19 +178,24 @@ Videos = Callable[[], list[tuple[str, str]]]
 
 
 @pytest.fixture
+def aws(portal: BlockingPortal) -> Iterator[SmallAws]:
+    with portal.wrap_async_context_manager(small_aws()) as aws:
+        yield aws
+
+
+@pytest.fixture
 def desk(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    portal: BlockingPortal,
+    aws: SmallAws,
     database_url: str,
-) -> Iterator[Desk]:
+) -> Desk:
     """A config file with two lanes of one region, and an AWS and a database that answer."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    with portal.wrap_async_context_manager(small_aws()) as aws:
-        lanes = {f"lanes.{name}": aws.lane(name=name) for name in ("main", "other")}
-        yield Desk(tmp_path, capsys, {"database": {"url": database_url}, "worker": {"http_listen": ""}, **lanes})
+    lanes = {f"lanes.{name}": aws.lane(name=name) for name in ("main", "other")}
+    return Desk(tmp_path, capsys, {"database": {"url": database_url}, "worker": {"http_listen": ""}, **lanes})
 
 
 @pytest.fixture
@@ -221,6 +257,40 @@ def test_standard_input_is_read_to_its_end(
         assert desk.run("enqueue", "-") == 1
     assert desk.out.endswith("backfill backfill: 1,000 videos registered, 0 known already, 1 bad row skipped\n")
     assert len(videos()) == 1_000
+
+
+async def test_bucket_that_nobody_has_looked_at_is_refused():
+    """A bucket that appears while a source is read ends the registration in a sentence."""
+
+    async def objects() -> AsyncIterator[Object]:
+        yield Object("archive", "a.mp4")
+        yield Object("elsewhere", "b.mp4")
+
+    async def register(_: object) -> int:
+        raise AssertionError("nothing of it may be registered")
+
+    with pytest.raises(UsageError, match="bucket elsewhere was added to the source while it was read"):
+        await discover(objects(), register, {"archive": lanes(20)}, Discovered())
+
+
+def test_keys_that_cannot_be_kept_are_bad_rows_of_a_listing(desk: Desk, aws: SmallAws, videos: Videos):
+    """A listed key that PostgreSQL cannot keep is told and counted; its neighbours are registered."""
+    aws.keys = ["a.mp4", "b%00.mp4", "=cmd|' /C calc'!A0.mp4", "../../etc/passwd", "%1B[2J.mp4"]
+    aws.encoding = "<EncodingType>url</EncodingType>"
+    assert desk.run("enqueue", "s3://archive/") == 1
+    assert desk.out.endswith("backfill archive: 4 videos registered, 0 known already, 1 bad row skipped\n")
+    assert [key for _, key in videos()] == ["a.mp4", "=cmd|' /C calc'!A0.mp4", "../../etc/passwd", "\x1b[2J.mp4"]
+    assert "\x1b" not in desk.out + desk.err
+
+
+def test_log_of_bad_rows_is_bounded(desk: Desk, videos: Videos):
+    """Of a hundred thousand bad rows the first are told, all are counted, and the good ones between are taken."""
+    rows = ["bad"] * 100_000
+    rows[50_000] = "archive,a.mp4"
+    assert desk.run("enqueue", desk.file("films.csv", "\n".join(rows)), "--name", "films") == 1
+    assert desk.out.endswith("backfill films: 1 video registered, 0 known already, 99,999 bad rows skipped\n")
+    assert (desk.out + desk.err).count("bad row skipped ") == BAD_ROWS_TOLD
+    assert len(videos()) == 1
 
 
 def test_large_manifest_takes_little_memory(desk: Desk, videos: Videos):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from itertools import zip_longest
 
 import anyio
+from msgspec import json
 
 from tests.store.steps import Steps, page, seen
 from worker.metrics import Metrics
-from worker.model import Page
+from worker.model import Failure, Page
 from worker.pipeline.write import Writer
 from worker.store.database import Database
+from worker.store.jobs import LONGEST_ASIDE_BYTES, Aside
+from worker.store.pages import MOST_NEW_LABELS
 
 JOBS, PAGES, LABELS = 7, 5, 3
 
@@ -64,3 +68,56 @@ async def test_page_that_cannot_be_stored_fails_its_job_alone(database: Database
     ):
         assert (state, detections) == (("failed", 0) if job_id == bad else ("done", LABELS))
         assert (reason or "").startswith("unreadable result") == (job_id == bad)
+
+
+async def test_page_that_cannot_be_stored_is_kept_aside(database: Database):
+    """The page itself, not its neighbours of the same job, is kept with the reason; what was paid for is spent."""
+    steps = Steps(database)
+    bad, good = (await ready_jobs(steps))[:2]
+    pages = [
+        page(bad, 1, detections=seen(LABELS), next_token="more", duration_ms=120_000),
+        page(bad, 2, detections=seen(LABELS, names=["a\0b"]), next_token="more"),
+        page(bad, 3, detections=seen(LABELS)),
+        page(good, 1, detections=seen(LABELS)),
+    ]
+    assert set(await write(steps, pages)) == {bad, good}
+    ((job_id, number, size_bytes, reason, body),) = await steps.rows(
+        "select job_id, number, size_bytes, reason, body from page_aside"
+    )
+    assert (job_id, number, size_bytes) == (bad, 2, len(body))
+    assert reason.startswith("unreadable result: ")
+    assert json.decode(body)["detections"][0]["ModerationLabel"]["Name"] == "a\0b"
+    assert await steps.rows("select state, cost_usd from job where id = $1", bad) == [("failed", Decimal("0.2"))]
+    assert (await steps.reports.verify(None))[1] == []
+
+
+async def test_pages_full_of_unknown_labels_do_not_fill_the_dictionary(database: Database):
+    """The dictionary's numbers are few: a page that would take hundreds of them cannot be true."""
+    steps = Steps(database)
+    bad, good = (await ready_jobs(steps))[:2]
+    names = [f"Label {number}" for number in range(MOST_NEW_LABELS + 1)]
+    pages = [page(bad, detections=seen(len(names), names=names)), page(good, detections=seen(LABELS))]
+    await write(steps, pages)
+    assert await steps.value("select count(*) from label") == 2
+    assert await steps.rows("select state from job where id = any($1) order by id", [bad, good]) == [
+        ("failed",),
+        ("done",),
+    ]
+
+
+async def test_pages_aside_are_bounded(database: Database):
+    """Of a large page the beginning is kept, and of a lane's pages a thousand."""
+    steps = Steps(database)
+    first, second = (await ready_jobs(steps))[:2]
+    large = Aside(1, b"x" * (LONGEST_ASIDE_BYTES + 1))
+    await steps.jobs.fail(Failure(first, "failed", "why", "failed"), large)
+    assert await steps.rows("select size_bytes, length(body) from page_aside") == [
+        (LONGEST_ASIDE_BYTES + 1, LONGEST_ASIDE_BYTES)
+    ]
+    await steps.execute(
+        "insert into page_aside (job_id, size_bytes, number, lane_id, reason, body)"
+        " select -n, 0, 1, a.lane_id, 'why', '' from page_aside a, generate_series(1, 999) n"
+    )
+    await steps.jobs.fail(Failure(second, "failed", "why", "failed"), Aside(1, b"x"))
+    assert await steps.value("select count(*) from page_aside") == 1_000
+    assert await steps.value("select state from job where id = $1", second) == "failed"

@@ -26,6 +26,7 @@ class SmallAws:
         self.url = ""
         self.regions: dict[str, str] = {"archive": REGION}
         self.keys = ["a.mp4", "b.mp4", "c.mp4"]
+        self.encoding = ""  # of keys in listings, as XML
         self.denied: set[str] = set()
         self.hung: set[str] = set()
         self.calls: list[str] = []
@@ -80,7 +81,7 @@ class SmallAws:
             return _xml("<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>", status=403)
         keys = [key for key in self.keys if key.startswith(request.query.get("prefix", ""))]
         contents = "".join(f"<Contents><Key>{escape(key)}</Key><Size>1000</Size></Contents>" for key in keys)
-        listing = f"<Name>{bucket}</Name><IsTruncated>false</IsTruncated>{contents}"
+        listing = f"<Name>{bucket}</Name><IsTruncated>false</IsTruncated>{self.encoding}{contents}"
         return _xml(f'<ListBucketResult xmlns="{S3}">{listing}</ListBucketResult>')
 
     def _object(self) -> web.Response:
