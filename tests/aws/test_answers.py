@@ -19,7 +19,7 @@ from worker.config import Lane
 from worker.errors import AwsError, UnreadableError, Verdict
 from worker.model import Channel, Job, Object, ReadyJob
 
-JOB = Job(1, "mw1.0", "0" * 64, "archive", "a.mp4", None, 50.0, Channel(1, "arn:t", "arn:r"), is_replay=False)
+JOB = Job(1, "mw1.0", "0" * 64, "archive", "a.mp4", None, 50.0, Channel(1, "arn:t", "arn:r"), 0.0, is_replay=False)
 READY = ReadyJob(1, "a" * 64, "mw1.0", "archive", "a.mp4", None, "e1", "TIMESTAMPS", 1, None, b"", 0, 0, 1.0)
 Call = Callable[[Clients], Awaitable[Any]]
 

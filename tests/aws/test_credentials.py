@@ -27,7 +27,7 @@ from worker.model import Channel, Job
 
 OTHER_ACCOUNT = "210987654321"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/moderation"
-JOB = Job(1, "mw1.0", "0" * 64, "archive", "a.mp4", None, 50.0, Channel(1, "arn:t", "arn:r"), is_replay=False)
+JOB = Job(1, "mw1.0", "0" * 64, "archive", "a.mp4", None, 50.0, Channel(1, "arn:t", "arn:r"), 0.0, is_replay=False)
 REFRESH_SECONDS = 600  # before they expire credentials must be renewed, says botocore
 _KEY = re.compile(r"Credential=([^/]+)/")
 
