@@ -56,7 +56,7 @@ async def throwaway_server(kind: str, folder: Path) -> AsyncIterator[str]:
 async def template(server_url: str, name: str, fill: Callable[[str], Awaitable[object]]) -> str:
     """The name of a database that `fill` was given the URL of, once for all processes, to copy fresh ones from."""
     draft = f"{name}_draft"
-    async with _connected(server_url) as server:
+    async with connected(server_url) as server:
         await server.execute("SELECT pg_advisory_lock($1)", _TEMPLATE_LOCK)  # let go when the connection closes
         if not await server.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
             await server.execute(f'DROP DATABASE IF EXISTS "{draft}" WITH (FORCE)')
@@ -77,7 +77,7 @@ async def migrated(url: str) -> None:
 async def fresh_database(server_url: str, template: str = "template1") -> str:
     """The URL of a new database, a copy of the template."""
     name = f"test_{uuid.uuid4().hex}"
-    async with _connected(server_url) as server:
+    async with connected(server_url) as server:
         while True:
             try:
                 await server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY wal_log')
@@ -90,12 +90,13 @@ async def fresh_database(server_url: str, template: str = "template1") -> str:
 async def drop_database(url: str) -> None:
     """Drop a database that `fresh_database` made, whoever is still connected to it."""
     name = urlsplit(url).path.removeprefix("/")
-    async with _connected(_url_of(url, "postgres")) as server:
+    async with connected(_url_of(url, "postgres")) as server:
         await server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 @asynccontextmanager
-async def _connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """One connection while the context lasts."""
     connection = await asyncpg.connect(url)
     try:
         yield connection
