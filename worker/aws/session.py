@@ -126,9 +126,13 @@ def _same_account(lane: Lane, account_id: str) -> Callable[[Found], Awaitable[No
 
 
 def _botocore_session(lane: Lane) -> AioSession:
-    """A session that has read nothing of the SDK's files yet."""
+    """A session that has read nothing of the SDK's files yet, and takes no endpoint from them or the environment.
+
+    Nor do the clients that botocore makes of it by itself, to which a profile's role or a web identity would be sent.
+    """
     session = AioSession(profile=lane.profile)
     session.register_component("data_loader", _loader())
+    session.set_config_variable("ignore_configured_endpoint_urls", True)
     return session
 
 
@@ -151,7 +155,6 @@ def _client(session: aioboto3.Session, service: str, lane: Lane) -> Any:
             read_timeout=READ_SECONDS,
             max_pool_connections=CONNECTIONS,
             retries={"mode": "standard", "total_max_attempts": 1},
-            ignore_configured_endpoint_urls=True,
             s3={"addressing_style": "path"} if endpoint_of(lane, "s3") else {},
             user_agent_appid="modworker",
             http_session_cls=partial(BoundedSession, LARGEST_BYTES[service]),  # type: ignore[arg-type]

@@ -77,11 +77,15 @@ def _split_url(url: str, advice: str) -> SplitResult:
     return parts
 
 
-def _endpoint(url: str) -> str:
-    parts = _split_url(url, 'write a URL, such as "https://vpce-1234.rekognition.us-east-1.vpce.amazonaws.com"')
+def _guarded_url(url: str, advice: str) -> str:
+    parts = _split_url(url, advice)
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise ValueError("write https://…; plain http is for this machine only (127.0.0.1, [::1], localhost)")
     return url
+
+
+def _endpoint(url: str) -> str:
+    return _guarded_url(url, 'write a URL, such as "https://vpce-1234.rekognition.us-east-1.vpce.amazonaws.com"')
 
 
 def _endpoint_or_local(url: str) -> str:
@@ -256,9 +260,8 @@ class Lane(Section):
     @field_validator("queue_url")
     @classmethod
     def _queue(cls, url: str) -> str:
-        if url:
-            _split_url(url, 'write a URL, such as "https://sqs.us-east-1.amazonaws.com/123456789012/moderation"')
-        return url
+        advice = 'write a URL, such as "https://sqs.us-east-1.amazonaws.com/123456789012/moderation"'
+        return _guarded_url(url, advice) if url else url
 
     @field_validator("sns_topic_arn")
     @classmethod
