@@ -13,11 +13,11 @@ from worker.log import redacted
 CANARY = "c4n4ry"
 
 
-def run(code: str, **options) -> subprocess.CompletedProcess[str]:
+def run(code: str, *, check: bool = True, **options) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own, because logging is set up once for a process."""
     setup = "import logging, sys, structlog\nfrom worker.log import configure\nlog = structlog.get_logger()\n"
     command = [sys.executable, "-c", setup + textwrap.dedent(code)]
-    return subprocess.run(command, check=True, text=True, timeout=60, **({"capture_output": True} | options))
+    return subprocess.run(command, check=check, text=True, timeout=60, **({"capture_output": True} | options))
 
 
 def lines(code: str) -> list[dict]:
@@ -150,6 +150,12 @@ PLANTED = [
     f"Database(url='x', http_token='{CANARY}')",
     f"Database(url='x', http_token=Secret('{CANARY}'))",
     f"{{'token': b'{CANARY}'}}",
+    f"<Credentials><SecretAccessKey>{CANARY} {CANARY}</SecretAccessKey><SessionToken>{CANARY}",
+    rf"b'{{\"SessionToken\": \"a {CANARY}\"}}'",
+    rf"{{\'password\': \'a {CANARY}\'}}",
+    f"https://proxy/?url=https%3A%2F%2Fb%2Fk%3FX-Amz-Signature%3D{CANARY}%26x",
+    f"Action=AssumeRole&ExternalId={CANARY}&RoleSessionName=modworker",
+    f"POST\n/\n\nhost:x\nx-amz-security-token:{CANARY}\n\nhost;x-amz-security-token",
 ]
 
 
@@ -195,6 +201,58 @@ def test_no_planted_secret_reaches_standard_error(json_lines):
     """)
     assert CANARY not in process.stderr.lower()
     assert process.stderr.count("***") > 5 * len(PLANTED)
+
+
+def test_a_known_secret_is_masked_wherever_it_turns_up():
+    """One that the environment names, or that was named, is masked bare, and as JSON, a repr or a URL writes it."""
+    kept = "wJalr/XUtn 'FEMI' \"K7\\MDENG\" bPxRfü"
+    process = run(
+        f"""
+        import json, urllib.parse
+        from worker.log import keep_secret, redacted
+        configure(json_lines=True)
+        keep_secret([{kept!r}, "short"])
+        for secret in ({kept!r}, {CANARY * 2!r}):
+            for form in (secret, json.dumps(secret), repr(secret), repr([secret]), urllib.parse.quote(secret, safe="")):
+                log.info(f"before {{form}} after", value=form, error=ValueError(form), inside=[{{"a": form}}])
+                print(redacted(f"x{{form}}x"))
+        print(redacted("short words stay"))
+        """,
+        env={"AWS_SECRET_ACCESS_KEY": CANARY * 2},
+    )
+    printed = process.stdout + process.stderr
+    assert "short words stay" in process.stdout
+    assert CANARY not in printed
+    assert "wJalr" not in printed
+    assert printed.count("***") == 10 * 5
+
+
+def test_what_nobody_catches_is_a_line_without_secrets():
+    """An exception that ends the process, a thread or a destructor takes the same way, with its cause and context."""
+    process = run(
+        f"""
+        import gc, threading
+        configure(json_lines=True)
+        class Odd:
+            def __del__(self): raise ValueError("password={CANARY}")
+        def fail(*_): raise ValueError("password={CANARY}") from KeyError("token={CANARY}")
+        thread = threading.Thread(target=fail, name="reader")
+        thread.start()
+        thread.join()
+        odd = Odd()
+        del odd
+        try: fail()
+        except ValueError: raise RuntimeError("Bearer {CANARY}")
+        """,
+        check=False,
+    )
+    assert process.returncode == 1
+    found = [json.loads(line) for line in process.stderr.splitlines()]
+    assert [line["event"] for line in found] == ["uncaught", "raised where nobody could catch it", "uncaught"]
+    assert found[0]["thread"] == "reader"
+    assert "KeyError" in found[2]["exception"]
+    assert CANARY not in process.stderr
+    assert process.stderr.count("***") == 6
 
 
 def test_any_value_can_be_logged():

@@ -1,17 +1,23 @@
 """Logs to standard error: JSON lines, or a readable form on a terminal, with secrets masked.
 
-The program logs through structlog; what libraries log through the standard library takes the same way. A line that
-cannot be written (a full disk, a closed pipe) is lost: work never stops for its log.
+The program logs through structlog; what libraries log through the standard library takes the same way, and so do
+exceptions that nobody has caught. A secret is known by its look, by the name before it, or because it was named here
+(`keep_secret`). A line that cannot be written (a full disk, a closed pipe) is lost: work never stops for its log.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
+import threading
+from collections.abc import Iterable
 from contextlib import suppress
+from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import structlog
@@ -20,30 +26,37 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 _MASK = "***"
 _DEEPEST = 4  # containers within containers; what lies deeper is left out
 
+_LEAST_CHARACTERS = 8  # of a secret that is looked for everywhere: a shorter one would mask half of all words
+
 _SECRET_KEY = re.compile(
-    r"(?:password|passwd|passphrase|secret|token|authorization|credentials?|signature|(?:access|api|private)[_-]?key)$",
+    r"(?:password|passwd|passphrase|secret|token|authorization|credentials?|signature|external_?id"
+    r"|(?:access|api|private)[_-]?key)$",
     re.IGNORECASE,
 )
+_NAMES = "password|passwd|passphrase|secret|token|signature|credential|external_?id|secret_?access_?key"
 _QUOTED = r""""(?:[^"\\]|\\+[^\\])*"|'(?:[^'\\]|\\+[^\\])*'"""  # also where a repr doubled the backslashes
+_QUOTED_WITHIN = r"""\\+"[^"]*"?|\\+'[^']*'?"""  # in a text that is quoted itself
 # bare, in quotes, or in quotes and wrapped, as in b'…' or Secret('…')
-_VALUE = rf"""(?:\w*\()?(?:[bru]{{0,2}}(?:{_QUOTED})|[^\s"'&,;{{}}\[\]]+)"""
+_VALUE = rf"""(?:{_QUOTED_WITHIN}|(?:\w*\()?(?:[bru]{{0,2}}(?:{_QUOTED})|[^\s"'&,;{{}}\[\]]+))"""
 _SECRETS = re.compile(
     rf"""
       (?P<userinfo>://[^\s:/@?\#]*:)[^\s<>]{{0,2000}}@                           # user:password@ of a URL
     | (?P<access_key>(?-i:AKIA|ASIA))[A-Z0-9]{{12,}}                             # of AWS, for long or a session
     | (?P<header>\bauthorization["']?\s*[:=]\s*)(?:{_QUOTED}|[^\r\n"']+)         # its parameters have spaces
     | (?P<bearer>\bbearer\s+)[^\s"',]+
-    | (?P<assigned>(?:password|passwd|passphrase|secret|token|signature|credential|secret_?access_?key)["']?\s*[=:]\s*)
-      {_VALUE}
+    | (?P<element>(?:{_NAMES})>)[^<]*                                            # of XML
+    | (?P<assigned>(?:{_NAMES})\\*["']?\s*(?:[=:]|%3[AD])\s*){_VALUE}
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+_kept: list[str] = []  # every form of every known secret, longest first, so that none is masked in part
 
 
 def configure(*, json_lines: bool, level: str = "INFO") -> None:
     """Set logging up for this process; `level` is a name of the standard library's, in any case.
 
-    Libraries are heard from WARNING on, whatever the level: botocore at DEBUG writes down credentials.
+    Libraries are heard from WARNING on, whatever the level: botocore at DEBUG writes down credentials. What the
+    environment calls a password, token or key is kept secret.
 
     Raises:
         KeyError: for a level that does not exist.
@@ -63,10 +76,25 @@ def configure(*, json_lines: bool, level: str = "INFO") -> None:
         cache_logger_on_first_use=True,
     )
     _route_libraries([structlog.stdlib.add_logger_name, *arriving], leaving, max(lowest, logging.WARNING))
+    _route_uncaught()
+    keep_secret(value for name, value in os.environ.items() if _SECRET_KEY.search(name))
+
+
+def keep_secret(texts: Iterable[str]) -> None:
+    """Mask these texts wherever they turn up from now on, also as JSON, a repr or a URL writes them."""
+    forms = {form for text in texts if len(text) >= _LEAST_CHARACTERS for form in _forms(text)}
+    _kept[:] = sorted({*_kept, *forms}, key=len, reverse=True)
+
+
+def _forms(text: str) -> tuple[str, ...]:
+    return text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1], quote(text, "")
 
 
 def redacted(text: str) -> str:
-    """The text with everything masked that looks like a secret."""
+    """The text with everything masked that is known to be a secret or looks like one."""
+    for secret in _kept:
+        if secret in text:
+            text = text.replace(secret, _MASK)
     if not _may_hold_a_secret(text):
         return text
     return _SECRETS.sub(lambda match: f"{match[match.lastgroup or 0]}{_MASK}{'@' if match['userinfo'] else ''}", text)
@@ -74,7 +102,7 @@ def redacted(text: str) -> str:
 
 def _may_hold_a_secret(text: str) -> bool:
     """A search without false negatives, at a tenth of the cost: most texts of most lines are harmless."""
-    return "=" in text or ":" in text or "AKIA" in text or "ASIA" in text or "bearer" in text.lower()
+    return any(sign in text for sign in ("=", ":", ">", "%3", "AKIA", "ASIA")) or "bearer" in text.lower()
 
 
 class _StandardError:
@@ -112,6 +140,22 @@ def _route_libraries(arriving: list[Processor], leaving: list[Processor], level:
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.captureWarnings(capture=True)
+
+
+def _route_uncaught() -> None:
+    """What Python would print itself, as it stands, becomes a line like any other."""
+    log = structlog.get_logger()
+
+    def uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        log.critical("uncaught", exc_info=(kind, error, traceback))
+
+    def uncaught_in_thread(hook: threading.ExceptHookArgs) -> None:
+        log.critical("uncaught", thread=hook.thread and hook.thread.name, exc_info=hook.exc_value)
+
+    def unraisable(hook: sys.UnraisableHookArgs) -> None:
+        log.error("raised where nobody could catch it", by=repr(hook.object), exc_info=hook.exc_value)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = uncaught, uncaught_in_thread, unraisable
 
 
 def _renderer(*, json_lines: bool) -> Processor:

@@ -18,6 +18,7 @@ from botocore.exceptions import (
 )
 
 from worker.errors import AwsError, UnreadableError, Verdict, verdict_on
+from worker.log import redacted
 
 LABELS_A_PAGE = 1_000  # the most that GetContentModeration returns
 _LARGEST_ENTRY_BYTES = 8_192  # name, parent and the kinds of content, each of 256 symbols of 4 bytes, and their frame
@@ -132,5 +133,8 @@ def _refusal(error: ClientError) -> AwsError:
 
 
 def _short(said: object) -> str:
-    """As much of it as anybody would read."""
-    return str(said)[:LONGEST_MESSAGE]
+    """As much of it as anybody would read, without secrets: it is logged, shown and kept in the database.
+
+    An answer to a wrong signature repeats the request's headers; one that was cut short may end within new credentials.
+    """
+    return redacted(str(said)[: 10 * LONGEST_MESSAGE])[:LONGEST_MESSAGE]

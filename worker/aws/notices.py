@@ -9,6 +9,7 @@ from msgspec import Struct, json
 
 from worker.aws.answers import translated
 from worker.aws.rekognition import JOB_ID
+from worker.log import redacted
 from worker.model import Notice
 
 BATCH = 10  # the most messages that one SQS call takes
@@ -20,7 +21,7 @@ PATIENT_RECEIVES = 4  # after so many a JobId is not expected to become known
 
 
 class Unreadable(Struct, frozen=True):
-    """A message that is not JSON of any known form."""
+    """A message that is not JSON of any known form; its body without secrets, since it is kept."""
 
     message_id: str
     receipt_handle: str
@@ -55,11 +56,11 @@ def read_message(message: dict[str, Any]) -> Notice | Foreign | Unreadable:
         if body.job_id is None and body.message is not None and body.type in (None, "Notification"):
             body = _decode(body.message)
     except (ValueError, RecursionError) as error:  # also of text that is not Unicode
-        return Unreadable(message_id, receipt_handle, text, str(error))
+        return Unreadable(message_id, receipt_handle, redacted(text), str(error))
     if not body.job_id:
         return Foreign(message_id)
     if not JOB_ID.fullmatch(body.job_id):
-        return Unreadable(message_id, receipt_handle, text, "its JobId is none that Rekognition gives")
+        return Unreadable(message_id, receipt_handle, redacted(text), "its JobId is none that Rekognition gives")
     return Notice(body.job_id, receipt_handle, _receives(message))
 
 

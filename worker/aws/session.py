@@ -105,7 +105,7 @@ def _assumer(sts: Any, lane: Lane) -> Read:
     """Assumes the lane's role; what it gives is renewed before it expires for as long as the worker runs."""
     request = {"RoleArn": lane.role_arn, "RoleSessionName": "modworker"}
     if lane.external_id:
-        request["ExternalId"] = lane.external_id
+        request["ExternalId"] = lane.external_id.get_secret_value()
 
     async def read() -> Found:
         return AioDeferredRefreshableCredentials(create_assume_role_refresher(sts, request), "assume-role")

@@ -16,7 +16,7 @@ from worker.config.settings import (
     is_loopback,
     split_address,
 )
-from worker.config.shown import masked_url, schema, show
+from worker.config.shown import masked_url, reads_cleanly, schema, secrets, show
 
 __all__ = [
     "EMBEDDED",
@@ -34,7 +34,9 @@ __all__ = [
     "is_loopback",
     "load",
     "masked_url",
+    "reads_cleanly",
     "schema",
+    "secrets",
     "show",
     "split_address",
 ]

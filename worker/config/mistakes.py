@@ -104,9 +104,13 @@ _DEMANDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 def _seen(keys: Keys, given: Any) -> str:
     if given == "":
         return "is empty"
-    if _field_at(keys).annotation is SecretStr or (isinstance(given, str) and _MAY_HOLD_A_SECRET.search(given)):
+    if _holds_a_secret(_field_at(keys)) or (isinstance(given, str) and _MAY_HOLD_A_SECRET.search(given)):
         return "is wrong"
     return f"is {_quoted(given)}" if isinstance(given, bool | int | float | str) else _kind(given)
+
+
+def _holds_a_secret(field: FieldInfo) -> bool:
+    return SecretStr in (field.annotation, *get_args(field.annotation))
 
 
 def _quoted(given: bool | float | str) -> str:

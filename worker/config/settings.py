@@ -74,6 +74,8 @@ def _split_url(url: str, advice: str) -> SplitResult:
         raise ValueError(advice)
     if parts.username is not None:
         raise ValueError("write the URL without a user and password; credentials come from profile or role_arn")
+    if parts.query or parts.fragment:
+        raise ValueError("write the URL as far as its path; what stands behind ? or # has no meaning here")
     return parts
 
 
@@ -100,6 +102,7 @@ def _none_if_empty(value: Any) -> Any:
 # TOML has no null: editors are told of the text alone.
 _OPTIONAL = (BeforeValidator(_none_if_empty), WithJsonSchema({"type": "string"}))
 OptionalText = Annotated[str | None, *_OPTIONAL]
+OptionalSecret = Annotated[SecretStr | None, *_OPTIONAL]
 OptionalEndpoint = Annotated[Annotated[str, AfterValidator(_endpoint)] | None, *_OPTIONAL]
 OptionalEndpointOrLocal = Annotated[Annotated[str, AfterValidator(_endpoint_or_local)] | None, *_OPTIONAL]
 LaneName = Annotated[str, Field(pattern=_LANE_NAME)]
@@ -244,7 +247,7 @@ class Lane(Section):
     role_arn: OptionalText = Field(
         None, description="A role that the worker assumes", examples=["arn:aws:iam::123456789012:role/moderation"]
     )
-    external_id: OptionalText = Field(None, description="Given when assuming role_arn")
+    external_id: OptionalSecret = Field(None, description="Given when assuming role_arn")
     endpoint_url: OptionalEndpointOrLocal = Field(
         None, description='Of all services; "local" runs the local moderation service as a child process'
     )

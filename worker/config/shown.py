@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from worker.config.reading import Loaded, leaves
 from worker.config.settings import EMBEDDED, Settings
@@ -53,19 +53,54 @@ def masked_url(url: str) -> str:
     """
     if url == EMBEDDED:
         return url
+    parts = _clean_parts(url)
+    if parts is None:
+        scheme = next((scheme for scheme in _SCHEMES if url.startswith(f"{scheme}://")), None)
+        return f"{scheme}://{_MASK}" if scheme else _MASK
+    user, _, hosts = parts.netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    credentials = f"{name}{f':{_MASK}' if colon else ''}@" if user else ""
+    return f"{parts.scheme}://{credentials}{hosts}{parts.path}{_masked_query(parts)}"
+
+
+def reads_cleanly(url: str) -> bool:
+    """False where a part of a database URL may be a part of its password: what is said of such a part is a secret."""
+    return url == EMBEDDED or _clean_parts(url) is not None
+
+
+def secrets(settings: Settings) -> list[str]:
+    """Every text of the settings that must never be shown."""
+    url = settings.database.url.get_secret_value()
+    external_ids = [lane.external_id for lane in settings.lanes.values() if lane.external_id]
+    texts = [secret.get_secret_value() for secret in (settings.worker.http_token, *external_ids)]
+    return [text for text in [*texts, *_secrets_in_url(url)] if text]
+
+
+def _secrets_in_url(url: str) -> list[str]:
+    if url == EMBEDDED:
+        return []
+    parts = _clean_parts(url)
+    if parts is None:
+        return [url.partition("://")[2]]
+    parameters = [parameter.partition("=") for parameter in parts.query.split("&")]
+    found = [parts.password or "", *(text for name, _, text in parameters if name not in _HARMLESS_PARAMETERS)]
+    return [form for text in found for form in (text, unquote(text))]
+
+
+def _clean_parts(url: str) -> SplitResult | None:
+    """The parts of a database URL, None if they may not be what they look like."""
     try:
         parts = urlsplit(url)
     except ValueError:
-        return _MASK
-    if parts.scheme not in _SCHEMES:
-        return _MASK
+        return None
     user, _, hosts = parts.netloc.rpartition("@")
-    name, colon, _ = user.partition(":")
-    reads_cleanly = _USER.fullmatch(name) and _HOSTS.fullmatch(hosts) and _DATABASE.fullmatch(parts.path)
-    if not reads_cleanly or parts.fragment or "@" in parts.query:
-        return f"{parts.scheme}://{_MASK}"
-    credentials = f"{name}{f':{_MASK}' if colon else ''}@" if user else ""
-    return f"{parts.scheme}://{credentials}{hosts}{parts.path}{_masked_query(parts)}"
+    looks_right = (
+        parts.scheme in _SCHEMES
+        and _USER.fullmatch(user.partition(":")[0])
+        and _HOSTS.fullmatch(hosts)
+        and _DATABASE.fullmatch(parts.path)
+    )
+    return parts if looks_right and not parts.fragment and "@" not in parts.query else None
 
 
 def _masked_query(parts: SplitResult) -> str:

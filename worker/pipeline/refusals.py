@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from worker.errors import AwsError
+from worker.log import redacted
 from worker.model import Object, ResolvedObject
 
 LARGEST_BYTES = 10 * 2**30  # "10 GB" in limits.md of the Rekognition guide; a refusal at Start costs nothing either
@@ -68,4 +69,4 @@ def failed_afterwards(status_message: str | None) -> tuple[str, bool]:
     for part, meaning, worth_another in _AFTER_FAILURE:
         if part in said.lower():
             return meaning, worth_another
-    return f"job failed (Rekognition: {said[:300] or 'no reason given'})", True
+    return f"job failed (Rekognition: {redacted(said)[:300] or 'no reason given'})", True

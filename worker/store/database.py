@@ -15,7 +15,7 @@ import stamina
 import structlog
 from asyncpg.pool import PoolConnectionProxy
 
-from worker.config import masked_url
+from worker.config import masked_url, reads_cleanly
 from worker.errors import DatabaseError
 from worker.failpoints import around, passing
 from worker.store import migrate
@@ -46,6 +46,8 @@ LIMITS = {
 }
 """So that nothing is held up for ever, by us or for us; the query of `database.url` may set them otherwise, as
 `?lock_timeout=5s` or `?options=-c lock_timeout=5s`."""
+
+_UNCLEAN = "its URL does not read cleanly, write the user and the password in it percent-encoded"
 
 log = structlog.get_logger()
 
@@ -209,7 +211,7 @@ def _unreachable_after(url: str, *errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        reason = str(error) or type(error).__name__
+        reason = (str(error) or type(error).__name__) if reads_cleanly(url) else _UNCLEAN
         raise UnreachableError(
             f"the database at {masked_url(url)} cannot be reached: {reason}; check database.url"
         ) from None
