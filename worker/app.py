@@ -15,7 +15,6 @@ import structlog
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
-from worker import log
 from worker.aws.session import Credentials
 from worker.config import Loaded, Settings, secrets
 from worker.flow.every import every
@@ -23,6 +22,7 @@ from worker.flow.stop import Stop
 from worker.lane import Lane
 from worker.local.accounts import access_key_of, account_of, local_lane
 from worker.local.child import local_service
+from worker.log import keep_secret
 from worker.metrics import Metrics
 from worker.model import Job, Notice, Page
 from worker.ownership import LaneState, Ownership
@@ -58,7 +58,7 @@ log = structlog.get_logger()
 @asynccontextmanager
 async def open_store(settings: Settings, *, may_migrate: bool = False) -> AsyncIterator[Database]:
     """The database of the settings; the embedded one is started if nobody else has, and always brought up to date."""
-    log.keep_secret(secrets(settings))
+    keep_secret(secrets(settings))
     async with AsyncExitStack() as stack:
         url = settings.database.url.get_secret_value()
         if settings.database.is_embedded:
