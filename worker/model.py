@@ -13,6 +13,7 @@ FINAL_STATES: tuple[VideoState, ...] = ("done", "failed", "skipped", "uncertain"
 VIDEO_STATES: tuple[VideoState, ...] = ("pending", "active", *FINAL_STATES)
 
 SYMBOLS_OF_TAG = 40
+UNREADABLE = "unreadable result"  # how the reason begins where a job SUCCEEDED and only our reading of it failed
 
 
 class Object(Struct, frozen=True):
@@ -181,7 +182,7 @@ class Page(Struct, frozen=True):
 class Failure(Struct, frozen=True):
     """A job's lasting end without labels. `worth_another` allows a further generation.
 
-    `is_paid` tells that AWS had results, which were of no use: its minutes, else what was reserved for it, are spent.
+    `at_aws` is AWS's own word FAILED: nothing was bought, so that trying again cannot pay twice.
     """
 
     job_id: int
@@ -189,7 +190,7 @@ class Failure(Struct, frozen=True):
     reason: str
     video_state: VideoState
     worth_another: bool = False
-    is_paid: bool = False
+    at_aws: bool = False
 
 
 def identity_of(deployment: str, bucket: str, key: str, version: str, min_confidence: float, edition: str) -> bytes:

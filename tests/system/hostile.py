@@ -193,7 +193,7 @@ async def _read(steps: Steps, rng: random.Random, job_id: int, findings: Finding
         answer = page_of(hostile.content)
     except UnreadableError as error:
         findings.expect(error.verdict in (Verdict.RETRY, Verdict.JOB_FAILED), f"page, {kind}: {error.verdict}")
-        failure = Failure(job_id, "failed", f"unreadable result: {error.message}", "failed", is_paid=True)
+        failure = Failure(job_id, "failed", f"unreadable result: {error.message}", "failed")
         await steps.jobs.fail(failure, Aside(1, error.body))
         return []
     except Exception as error:  # noqa: BLE001 (each is a finding)

@@ -155,7 +155,7 @@ class Fetcher:
             return
         reason, worth_another = failed_afterwards(answer.status_message)
         log.warning("job failed", lane=self._lane.name, job=job.id, reason=reason)
-        await self._fail(Failure(job.id, "failed", reason, "failed", worth_another))
+        await self._fail(Failure(job.id, "failed", reason, "failed", worth_another, at_aws=True))
 
     async def _give_up(self, job: ReadyJob, error: AwsError, number: int) -> None:
         if error.verdict is Verdict.RESULTS_GONE:
@@ -182,7 +182,7 @@ class Fetcher:
 
 def _unused(job: ReadyJob, state: Literal["failed", "expired"], reason: str) -> Failure:
     """The end of a job that was paid for, and whose results are of no use."""
-    return Failure(job.id, state, reason, state, is_paid=True)
+    return Failure(job.id, state, reason, state)
 
 
 class _Cursor:

@@ -72,7 +72,7 @@ class Writer:
             return
         (page,) = group
         log.warning("page cannot be stored", job=page.job_id, page=page.number, reason=str(error))
-        failure = Failure(page.job_id, "failed", f"unreadable result: {error}"[:500], "failed", is_paid=True)
+        failure = Failure(page.job_id, "failed", f"unreadable result: {error}"[:500], "failed")
         await self._jobs.fail(failure, Aside(page.number, json.encode(page)))
         self._on_written(page.job_id)
 

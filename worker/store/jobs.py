@@ -149,7 +149,7 @@ class Jobs:
                 storable(failure.reason),
                 failure.video_state,
                 failure.worth_another,
-                failure.is_paid,
+                failure.at_aws,
             )
             if aside:
                 kept = aside.body[:LONGEST_ASIDE_BYTES]

@@ -71,18 +71,17 @@ select count(*) from settled
 
 -- name: settle_without_labels
 -- A job's lasting end without labels: its videos end with it, or wait for a further generation where one is allowed.
--- What was paid for all the same is spent: its minutes, where a page has told them, else what was reserved for it.
+-- What AWS has finished and did not call FAILED is paid, labels or none: at its true minutes, else at what was reserved.
 with old as (
   select j.id, j.backfill_id, j.lane_id, j.reserved_usd,
-         case when $6::boolean
-              then coalesce(round(j.duration_ms / 60000.0 * b.price_usd_per_minute, 6), j.reserved_usd)
-              else 0 end as spent_usd
+         case when j.state <> 'ready' or $6::boolean then 0
+              else coalesce(round(j.duration_ms / 60000.0 * b.price_usd_per_minute, 6), j.reserved_usd) end as cost_usd
     from job j join backfill b on b.id = j.backfill_id
    where j.id = $1 and j.state in ('intent', 'running', 'ready') for no key update of j
 ), settled as (
   update job j
-     set state = $2, reason = $3, settled_at = clock_timestamp(), reserved_usd = 0, cost_usd = old.spent_usd,
-         next_token = null
+     set state = $2, reason = $3, settled_at = clock_timestamp(), reserved_usd = 0, next_token = null,
+         failed_at_aws = $6 and j.aws_job_id is not null, cost_usd = old.cost_usd
     from old where j.id = old.id
 ), moved as (
   update video v
@@ -102,7 +101,7 @@ with old as (
          sum(skipped) as skipped, sum(uncertain) as uncertain, sum(expired) as expired, sum(reserved_usd) as reserved_usd,
          sum(spent_usd) as spent_usd
     from (select backfill_id, lane_id, 0 as videos, 0 as pending, 0 as failed, 0 as skipped, 0 as uncertain,
-                 0 as expired, reserved_usd, spent_usd from old
+                 0 as expired, reserved_usd, cost_usd as spent_usd from old
           union all
           select backfill_id, lane_id, 1, (state = 'pending')::int, (state = 'failed')::int, (state = 'skipped')::int,
                  (state = 'uncertain')::int, (state = 'expired')::int, 0, 0 from moved) parts
