@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import shutil
 import socket
@@ -40,6 +41,7 @@ from worker.store.leases import Holder, LaneRow, Leases
 from worker.store.pages import Pages
 from worker.store.registry import Registry
 from worker.store.reports import Reports
+from worker.store.upgrades import Upgrades
 
 PAGES_IN_FLIGHT = 8  # between fetchers and writer: a slow database slows the fetchers, not the memory
 STARTED_IN_FLIGHT = 100
@@ -51,8 +53,21 @@ LEARN_SECONDS = 15.0
 BOOKS_SECONDS = 5.0
 PAST_SECONDS = 60.0
 RESTORED = "the database was restored, and what was bought before may be unknown here; see `modworker run --help`"
+SCHEMA_SECONDS = 5.0  # one small table is read: cheap enough to notice an upgrade before much fails
 
 log = structlog.get_logger()
+
+
+def operator_of(settings: Settings) -> str:
+    """Who gives the commands, as the audit names them: the configured name, else user and host."""
+    return settings.worker.name or f"{_user()}@{socket.gethostname()}"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have a number only
+        return str(os.getuid())
 
 
 @asynccontextmanager
@@ -108,6 +123,7 @@ class Application:
         self.reports = Reports(database)
         self.leases = Leases(database)
         self.name = settings.worker.name or f"{socket.gethostname()}-{os.getpid()}"
+        self.operator = operator_of(settings)
         self._local = [name for name, lane in configured.lanes.items() if lane.is_local]
 
     @property
@@ -140,6 +156,8 @@ class WorkerProcess:
         self._pages = Pages(application.database)
         self._guards = Guards(application.database)
         self._halted: str | None = None
+        self._upgrades = Upgrades(application.database)
+        self._reported: set[str] = set()  # backfills that have gauges
         self.stop = Stop()
         self.states = {name: LaneState(name) for name in lanes}
 
@@ -148,6 +166,7 @@ class WorkerProcess:
 
         Raises:
             UsageError: if a lane is registered in another region or pinned to another account.
+            DatabaseError: if the database is migrated to what does not serve this program.
 
         """
         rows = await self._application.register_lanes()
@@ -161,6 +180,7 @@ class WorkerProcess:
             if self._application.settings.database.is_embedded:
                 await self._watch_the_disk()
                 duties.start_soon(every, BOOKS_SECONDS, self._watch_the_disk)
+            duties.start_soon(every, SCHEMA_SECONDS, self._upgrades.refuse_newer_schema)
             async with anyio.create_task_group() as stages:
                 stages.start_soon(writer.run, pages_out)
                 async with pages_in, anyio.create_task_group() as lanes:
@@ -190,9 +210,14 @@ class WorkerProcess:
         return None
 
     async def _publish_books(self) -> None:
-        """Refresh the gauges that come from the database, or from all lanes together."""
+        """Refresh the gauges that come from the database, or from all lanes together; those of purged backfills go."""
         self._metrics.oldest_result(max((lane.result_age_seconds for lane in self._owned()), default=0.0))
-        for backfill in await self._application.reports.books():
+        books = await self._application.reports.books()
+        names = {backfill["name"] for backfill in books}
+        for name in self._reported - names:
+            self._metrics.forget_backfill(name)
+        self._reported = names
+        for backfill in books:
             self._metrics.counted(backfill["name"], backfill["videos"])
             self._metrics.spent(
                 backfill["name"],

@@ -51,7 +51,7 @@ async def enqueue(application: Application, request: Request, found: Discovered)
             application.settings.moderation,
             priority=request.priority,
             budget_usd=request.budget_usd,
-            who=application.name,
+            who=application.operator,
         )
         register = partial(application.registry.add, backfill)
         for source in sources:

@@ -201,7 +201,10 @@ def test_budget_is_never_exceeded_at_a_claim_and_may_be_raised(site: Site, desk:
     assert "stopped early: backfill films: its budget of $2.00 is reached" in desk.err
     assert desk.run("backfill", ARCHIVE, "--name", "films", "--budget-usd", "1000") in (0, 1)
     assert site.ledger()["paid_jobs"] == 60
-    assert query("select action, (detail ->> 'budget_usd')::float as usd from audit") == [("budget", 1000.0)]
+    assert query("select action, (detail ->> 'budget_usd')::float as usd from audit order by id") == [
+        ("register", 2.0),
+        ("budget", 1000.0),
+    ]
 
 
 # Several workers

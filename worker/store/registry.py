@@ -1,15 +1,18 @@
-"""Backfills and their videos as operators register, pause and resume them."""
+"""Backfills and their videos as operators register, pause, cancel and resume them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import asyncpg
-from msgspec import Struct, json
+from msgspec import Struct
 
 from worker.config import Moderation
 from worker.errors import UsageError
-from worker.model import Backfill, Object
+from worker.model import VIDEO_STATES, Backfill, Object
+from worker.store import audit
+from worker.store.audit import THE_WORKER
 from worker.store.database import SQL, Connection, Database, patient
 
 _STAGED = ("bucket", "key", "version_id", "etag", "size_bytes", "duration_ms", "lane_id")
@@ -49,6 +52,19 @@ class Progress(Struct, frozen=True):
         """Videos that can still come to an end; a cancelled backfill's pending ones never will."""
         return self.active + (0 if self.is_cancelled else self.pending)
 
+    @property
+    def videos(self) -> dict[str, int]:
+        """Videos by state as readers see them: the pending ones of a cancelled backfill are skipped."""
+        states: dict[str, int] = {state: getattr(self, state) for state in VIDEO_STATES}
+        return states | {"pending": 0, "skipped": self.skipped + self.pending} if self.is_cancelled else states
+
+
+class Lifted(Struct, frozen=True):
+    """What held a backfill up until it was resumed."""
+
+    pause_reason: str | None
+    was_cancelled: bool
+
 
 def as_backfill(row: asyncpg.Record) -> Backfill:
     """A row of `backfill` as the start stage needs it."""
@@ -84,7 +100,7 @@ class Registry:
 
         """
         async with self._database.transaction("open_backfill") as connection:
-            await connection.execute(
+            is_new = await connection.fetchval(
                 SQL["add_backfill_if_new"],
                 name,
                 priority or 0,
@@ -98,12 +114,15 @@ class Registry:
                 moderation.max_generations,
             )
             row = await _the(connection, "find_backfill", name)
+            if is_new:
+                await audit.write(connection, who, "register", name, _terms_of(row))
+            _refuse_purged(row)
             _refuse_other_settings(row, moderation)
             if budget_usd is not None and budget_usd != as_backfill(row).budget_usd:
-                detail = {"budget_usd": budget_usd, "before_usd": row["budget_usd"] and float(row["budget_usd"])}
+                detail = {"budget_usd": budget_usd, "before_usd": as_backfill(row).budget_usd}
                 await connection.execute(SQL["reset_allowances"], name)
                 await connection.execute(SQL["set_budget"], name, budget_usd)
-                await connection.execute(SQL["write_audit"], who, "budget", name, json.encode(detail).decode())
+                await audit.write(connection, who, "budget", name, detail)
             if priority is not None and priority != row["priority"]:
                 await connection.execute(SQL["set_priority"], name, priority)
             return as_backfill(await _the(connection, "find_backfill", name))
@@ -116,18 +135,33 @@ class Registry:
 
     @patient
     async def add(self, backfill: Backfill, objects: Sequence[tuple[Object, int]]) -> int:
-        """Add what is new of (object, lane id) pairs to a backfill; returns how many were."""
+        """Add what is new of (object, lane id) pairs to a backfill; returns how many were.
+
+        Raises:
+            UsageError: if the backfill is being purged, or is gone.
+
+        """
         records = [(o.bucket, o.key, o.version_id, o.etag, o.size_bytes, o.duration_ms, lane) for o, lane in objects]
         async with self._database.transaction("register") as connection:
             await connection.execute(SQL["make_staging"])
             await connection.copy_records_to_table("staged_video", records=records, columns=_STAGED)
-            return int(await connection.fetchval(SQL["register_staged"], backfill.id))
+            added = int(await connection.fetchval(SQL["register_staged"], backfill.id))
+            if not await connection.fetchval(SQL["share_backfill_if_kept"], backfill.id):
+                raise UsageError(f"backfill {backfill.name} is being purged; nothing is registered into it")
+            return added
 
     @patient
     async def progress(self, name: str) -> Progress:
-        """How far a backfill is."""
-        async with self._database.pool.acquire() as connection:
-            values = dict(await _the(connection, "progress_of_backfill", name))
+        """How far a backfill is.
+
+        Raises:
+            UsageError: if there is none of that name (any more).
+
+        """
+        row = await self._database.pool.fetchrow(SQL["progress_of_backfill"], name)
+        if row is None:
+            raise UsageError(f"there is no backfill {name!r} any more: it was purged")
+        values = dict(row)
         return Progress(**values | {key: values[key] or [] for key in ("lanes_pending", "lanes_active")})
 
     @patient
@@ -136,14 +170,50 @@ class Registry:
         return int(await self._database.pool.fetchval(SQL["work_left"], list(lanes)))
 
     @patient
-    async def pause(self, name: str, reason: str) -> bool:
-        """Stop the claiming of a backfill; False if there is none of that name."""
-        return await self._database.pool.fetchval(SQL["pause_backfill"], name, reason) is not None
+    async def pause(self, name: str, reason: str, *, who: str = THE_WORKER) -> bool:
+        """Stop the claiming of a backfill; False if there is none of that name. Twice is once."""
+        async with self._database.transaction("pause_backfill") as connection:
+            was_going = await connection.fetchval(SQL["pause_backfill"], name, reason)
+            if was_going:
+                await audit.write(connection, who, "pause", name, {"reason": reason})
+        return was_going is not None
 
     @patient
-    async def resume(self, name: str) -> bool:
-        """Let the claiming go on; False if there is no backfill of that name."""
-        return await self._database.pool.fetchval(SQL["resume_backfill"], name) is not None
+    async def cancel(self, name: str, *, who: str = THE_WORKER) -> bool:
+        """Skip what is pending; False if there is no backfill of that name. Twice is once."""
+        async with self._database.transaction("cancel_backfill") as connection:
+            was_going = await connection.fetchval(SQL["cancel_backfill"], name)
+            if was_going:
+                await audit.write(connection, who, "cancel", name)
+        return was_going is not None
+
+    @patient
+    async def resume(self, name: str, *, who: str = THE_WORKER) -> Lifted | None:
+        """Lift a pause and a cancel; None if there is no backfill of that name.
+
+        Raises:
+            UsageError: if the backfill is being purged.
+
+        """
+        async with self._database.transaction("resume_backfill") as connection:
+            row = await connection.fetchrow(SQL["resume_backfill"], name)
+            if row is None:
+                return None
+            if row["is_purging"]:
+                raise UsageError(f"backfill {name} is being purged and cannot go on")
+            lifted = Lifted(row["pause_reason"], row["was_cancelled"])
+            if lifted != Lifted(None, was_cancelled=False):
+                detail = {"paused": lifted.pause_reason, "cancelled": lifted.was_cancelled}
+                await audit.write(connection, who, "resume", name, detail)
+        return lifted
+
+    @patient
+    async def audit(
+        self, who: str, action: str, backfill: str | None = None, detail: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write down a decision that no other method here carries out; a lost answer may write it twice."""
+        async with self._database.transaction("write_audit") as connection:
+            await audit.write(connection, who, action, backfill, detail)
 
 
 async def _the(connection: Connection, statement: str, *arguments: object) -> asyncpg.Record:
@@ -152,6 +222,24 @@ async def _the(connection: Connection, statement: str, *arguments: object) -> as
     if row is None:
         raise LookupError(f"{statement} found nothing for {arguments}")
     return row
+
+
+def _terms_of(row: asyncpg.Record) -> dict[str, Any]:
+    """What was agreed on with a new backfill, as far as it concerns money."""
+    backfill = as_backfill(row)
+    return {
+        "price_usd_per_minute": backfill.price_usd_per_minute,
+        "budget_usd": backfill.budget_usd,
+        "budget_rule": row["budget_rule"],
+        "max_generations": backfill.max_generations,
+        "edition": backfill.edition,
+    }
+
+
+def _refuse_purged(row: asyncpg.Record) -> None:
+    name = row["name"]
+    if row["purging_at"] is not None:
+        raise UsageError(f"backfill {name} is being purged; let `modworker purge` finish it, or choose another --name")
 
 
 def _refuse_other_settings(row: asyncpg.Record, moderation: Moderation) -> None:

@@ -9,6 +9,7 @@ insert into backfill (name, priority, min_confidence, edition, aggregate_by, pri
 select $1, $2, $3, $4, $5, $6::float8::numeric, $7, $8::float8::numeric, $9, $10
  where not exists (select from backfill where name = $1)
 on conflict (name) do nothing
+returning id
 
 -- name: set_priority
 -- Changes a backfill's priority.
@@ -23,22 +24,47 @@ update tally set allowance_usd = 0 where backfill_id = (select id from backfill 
 update backfill set budget_usd = $2::float8::numeric where name = $1
 
 -- name: pause_backfill
--- Stops the claiming; what runs is finished. Twice is once: the first reason stands.
-update backfill set paused_at = coalesce(paused_at, clock_timestamp()), pause_reason = coalesce(pause_reason, $2)
- where name = $1 returning id
+-- Stops the claiming; what runs is finished. Twice is once: the first reason stands. Tells whether it was going.
+with old as (
+  select id, paused_at is null as was_going from backfill where name = $1 for no key update
+), marked as (
+  update backfill b set paused_at = clock_timestamp(), pause_reason = $2 from old where b.id = old.id and old.was_going
+)
+select was_going from old
+
+-- name: cancel_backfill
+-- What is pending is skipped from now on; what runs is finished. Twice is once. Tells whether it was going.
+with old as (
+  select id, cancelled_at is null as was_going from backfill where name = $1 for no key update
+), marked as (
+  update backfill b set cancelled_at = clock_timestamp() from old where b.id = old.id and old.was_going
+)
+select was_going from old
 
 -- name: resume_backfill
--- Lets the claiming go on; whoever resumes has seen the failures, and they count no more.
-update backfill b
-   set paused_at = null, pause_reason = null, failures_forgiven = t.failed, outcomes_forgiven = t.outcomes
-  from (select coalesce(sum(failed), 0) as failed, coalesce(sum(done + failed), 0) as outcomes
-          from tally where backfill_id = (select id from backfill where name = $1)) t
- where b.name = $1
-returning b.id
+-- Lets the claiming go on, unless the backfill is being purged; whoever resumes has seen the failures, and they count no
+-- more. Tells what held it up.
+with old as (
+  select id, pause_reason, cancelled_at is not null as was_cancelled, purging_at is not null as is_purging
+    from backfill where name = $1 for no key update
+), counts as (
+  select coalesce(sum(t.failed), 0) as failed, coalesce(sum(t.done + t.failed), 0) as outcomes
+    from tally t where t.backfill_id = (select id from old)
+), lifted as (
+  update backfill b
+     set paused_at = null, pause_reason = null, cancelled_at = null, failures_forgiven = c.failed,
+         outcomes_forgiven = c.outcomes
+    from old, counts c where b.id = old.id and not old.is_purging
+)
+select pause_reason, was_cancelled, is_purging from old
 
 -- name: write_audit
 -- A decision, by whom.
 insert into audit (who, action, backfill, detail) values ($1, $2, $3, $4)
+
+-- name: audit_entries
+-- The decisions in the order of time: all, or those about one backfill.
+select at, who, action, backfill, detail from audit where $1::text is null or backfill = $1 order by at, id
 
 -- name: make_staging
 -- Where the rows of a source wait for their insertion, until the transaction ends.
@@ -47,10 +73,11 @@ create temporary table staged_video (
 ) on commit drop
 
 -- name: register_staged
--- Adds what is new of the staged rows, and counts it in the tallies.
+-- Adds what is new of the staged rows to a backfill that is not being purged, and counts it in the tallies.
 with added as (
   insert into video (backfill_id, bucket, key, version_id, etag, size_bytes, duration_ms, lane_id)
-  select $1, bucket, key, version_id, etag, size_bytes, duration_ms, lane_id from staged_video
+  select b.id, s.bucket, s.key, s.version_id, s.etag, s.size_bytes, s.duration_ms, s.lane_id
+    from staged_video s join backfill b on b.id = $1 and b.purging_at is null
   on conflict (bucket, key, version_id, backfill_id) do nothing
   returning lane_id
 ), counted as (
@@ -59,6 +86,11 @@ with added as (
   on conflict (backfill_id, lane_id) do update set pending = tally.pending + excluded.pending
 )
 select count(*) from added
+
+-- name: share_backfill_if_kept
+-- Nobody begins to purge the backfill before this transaction ends. To be asked after the tallies are locked, as the
+-- top-ups of budgets do.
+select true from backfill where id = $1 and purging_at is null for share
 
 -- name: progress_of_backfill
 -- One backfill's tallies, summed over the lanes.

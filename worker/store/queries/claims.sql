@@ -40,10 +40,11 @@ update tally t set allowance_usd = t.spent_usd + t.reserved_usd
 update tally set allowance_usd = $3 where backfill_id = $1 and lane_id = $2
 
 -- name: pick_pending
--- The next pending videos of a backfill on a lane, from a position on.
+-- The next pending videos of a backfill on a lane, from a position on; none once it was paused or cancelled.
 select id, bucket, key, version_id, etag, size_bytes, duration_ms, generation, claims, claim_order
   from video
  where lane_id = $1 and backfill_id = $2 and state = 'pending' and claim_order > $3
+   and exists (select from backfill where id = $2 and paused_at is null and cancelled_at is null)
  order by claim_order
  limit $4
    for update skip locked
