@@ -75,6 +75,7 @@ PENDING = [48003, 48006, 48009]
 INTENTS = [47982]
 RUNNING = [47502, 47505, 47508]
 READY = [47883, 47886, 47889]
+FAILED = [30096, 30195, 30297]
 
 LANE, BACKFILL, HOLDER = 1, 2, uuid.UUID(int=1)
 USD = Decimal("0.10")
@@ -126,6 +127,19 @@ INDEXED: dict[str, tuple[list[Any], set[str]]] = {
     "drop_pages": ([READY[0]], {"job_pkey", "detection_by_job"}),
     # guards.sql
     "oldest_result": ([LANE], {"job_ready"}),
+    # retries.sql
+    "stopped_videos": (
+        [BACKFILL, 30_000, 1000, None],
+        {"video_stopped_in_order", "job_pkey", "job_identity_generation_key"},
+    ),
+    "lock_tallies_of_retry": ([BACKFILL, FAILED], {"video_of_job", "job_pkey"}),
+    "retry_stopped": ([FAILED, [2] * 3], {"video_pkey"}),
+    "read_again_if_failed": ([FAILED, BACKFILL], {"job_pkey", "video_of_job", "detection_by_job"}),
+    # purge.sql
+    "jobs_of_videos_to_purge": ([BACKFILL, 30_000, 30_999], {"video_pkey"}),
+    "jobs_to_purge": ([BACKFILL, 30_000, 30_999], {"job_pkey"}),
+    "purge_videos": ([BACKFILL, 30_000, 30_999], {"video_pkey", "job_pkey"}),
+    "purge_jobs": ([BACKFILL, FAILED], {"job_pkey", "video_of_job", "detection_by_job", "job_label_pkey"}),
     # reports.sql
     "running_jobs": ([LANE], {"job_due"}),
     "labels_of_object": (
@@ -138,7 +152,10 @@ INDEXED: dict[str, tuple[list[Any], set[str]]] = {
 
 SMALL_TABLES = {
     *("find_backfill", "add_backfill_if_new", "set_priority", "reset_allowances", "set_budget", "pause_backfill"),
-    *("resume_backfill", "write_audit", "make_staging", "progress_of_backfill", "work_left"),
+    *("resume_backfill", "cancel_backfill", "share_backfill_if_kept", "write_audit", "audit_entries"),
+    *("make_staging", "progress_of_backfill", "work_left", "is_being_purged"),
+    *("lock_tallies_of_backfill", "lock_backfill", "mark_purging", "books_of_backfill", "forget_tallies"),
+    "forget_backfill",
     *("claimable_backfills", "lock_tally_if_owner", "lock_budget", "held_by_other_lanes", "reclaim_allowances"),
     *("set_allowance", "quarantine_notice"),
     *("register_lane", "register_channel", "channels_of_lane", "acquire_lane_if_free", "renew_lane_if_held"),
@@ -152,7 +169,10 @@ SMALL_TABLES = {
 RESTORED = {"unsettled_since", "pause_suspected", "mark_uncertain"}
 """Statements that are asked for only where a database seems to be restored: at its start, and then once a minute."""
 
-OPERATORS = {"failures_by_reason", "settled_lately", "count_videos", *(n for n in SQL if n.startswith("verify_"))}
+OPERATORS = {
+    *("failures_by_reason", "settled_lately", "count_videos", "range_of_videos", "range_of_jobs"),
+    *(name for name in SQL if name.startswith("verify_")),
+}
 """Statements that an operator asks for, and that may read whole tables."""
 
 VIEWS: dict[str, tuple[str, list[Any], set[str]]] = {
