@@ -239,4 +239,5 @@ class Lane:
             "throttled": self.throttled,
             "denied": self.denial.reason,
             "halted": self.halted,
+            "out_of_budget": sorted(self.out_of_budget),
         }

@@ -44,7 +44,7 @@ async def steps(module_database_url: str) -> AsyncIterator[Steps]:
     async with open_database(module_database_url, deployment=DEPLOYMENT, may_migrate=False, pool_size=8) as database:
         steps = Steps(database)
         yield steps
-        _, findings = await steps.reports.verify(None)
+        _, findings = await steps.reports.verify(None, is_thorough=True)
         await database.pool.execute(f"truncate {await steps.value(TABLES)} restart identity cascade")
         await database.pool.execute("update deployment set incarnation = null, restored_from = null")
         assert findings == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import anyio
@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from worker.display.figures import usd
-from worker.model import VIDEO_STATES
 from worker.pipeline.discover import Discovered
+from worker.store.purge import Purged
 from worker.store.registry import Progress
 
 LINE_SECONDS = 10.0
@@ -42,6 +42,23 @@ def counting(console: Console, name: str, found: Discovered) -> Iterator[None]:
 
 
 @contextmanager
+def purging(console: Console, log_line: Callable[..., Any], name: str) -> Iterator[Callable[[Purged], None]]:
+    """A spinner that counts what is removed on a terminal, a log line every ten seconds elsewhere."""
+    with console.status(f"purging {name}") if console.is_terminal else nullcontext() as spinner:
+        next_at = anyio.current_time() + LINE_SECONDS
+
+        def show(gone: Purged) -> None:
+            nonlocal next_at
+            if spinner is not None:
+                spinner.update(f"purging {name}: {gone.videos:,} videos, {gone.jobs:,} jobs, {gone.labels:,} labels")
+            elif (now := anyio.current_time()) >= next_at:
+                next_at = now + LINE_SECONDS
+                log_line("purging", backfill=name, videos=gone.videos, jobs=gone.jobs, labels=gone.labels)
+
+        yield show
+
+
+@contextmanager
 def _bar(console: Console) -> Iterator[Show]:
     columns = (
         TextColumn("{task.description}"),
@@ -56,7 +73,8 @@ def _bar(console: Console) -> Iterator[Show]:
 
         def show(progress: Progress) -> None:
             detail = f"{progress.active:,} active, {progress.labels:,} labels, {usd(progress.spent_usd)}"
-            bar.update(task, total=progress.total, completed=progress.final, detail=detail)
+            completed = progress.total - progress.left
+            bar.update(task, total=progress.total, completed=completed, detail=detail)
 
         yield show
 
@@ -70,7 +88,6 @@ def _lines(log_line: Callable[..., Any]) -> Iterator[Show]:
         if (now := anyio.current_time()) < next_at:
             return
         next_at = now + LINE_SECONDS
-        states = {state: getattr(progress, state) for state in VIDEO_STATES}
-        log_line("progress", **states, labels=progress.labels, spent_usd=round(progress.spent_usd, 4))
+        log_line("progress", **progress.videos, labels=progress.labels, spent_usd=round(progress.spent_usd, 4))
 
     yield show

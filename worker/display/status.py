@@ -56,9 +56,14 @@ def _lines(entry: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _mark(entry: Mapping[str, Any]) -> str:
+    """What keeps a backfill from going on."""
+    if entry["purging"]:
+        return ", being purged"
     if entry["cancelled"]:
         return ", cancelled"
-    return f", paused ({legible(entry['paused'])})" if entry["paused"] else ""
+    if entry["paused"]:
+        return f", paused ({legible(entry['paused'])})"
+    return ", at its budget" if entry["budget_reached"] else ""
 
 
 def _percent(final: int, total: int) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from worker.aws.rekognition import GET, START
 from worker.display.figures import counted, duration, tallied, usd
 from worker.errors import Verdict, verdict_on
-from worker.model import VIDEO_STATES
 from worker.pipeline.discover import Discovered
 from worker.store.registry import Progress
 
@@ -30,7 +29,7 @@ def summary(
     name: str, progress: Progress, calls: Calls, seconds: float, config_file: Path, *, example: str | None
 ) -> str:
     """What a backfill came to, and three commands to try next; `example` is a BUCKET/KEY of it."""
-    states = tallied({state: getattr(progress, state) for state in VIDEO_STATES})
+    states = tallied(progress.videos)
     called = ", ".join(f"{_count(calls, operation):,} {operation}" for operation in (START, GET))
     options = f"--config {shlex.quote(str(config_file))}"
     video = shlex.quote(example) if example and example.isprintable() else "BUCKET/KEY"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import asyncpg
@@ -18,7 +19,13 @@ _CHECKS = {
     "verify_summaries": "job {id} ({bucket}/{key}) has {rows} detections in its summary, its pages counted {counted}",
     "verify_orphans": "{finding}",
     "verify_videos": "video {bucket}/{key} of backfill {backfill} is {state}, its job {job_state}",
+    "verify_jobs": "job {id} ({bucket}/{key}) is {state}, and no video is attached to it",
+    "verify_allowances": "the lanes are allowed ${allowed_usd} of the budget of ${budget_usd} of backfill {backfill}",
+    "verify_strict_budgets": "${held_usd} are spent or reserved of the strict ${budget_usd} of backfill {backfill}",
     "verify_identities": "identity {identity} was bought {jobs} times in generation {generation}",
+}
+_THOROUGH_CHECKS = {
+    "verify_label_summaries": "the summary of label {label_id} of job {id} ({bucket}/{key}) is not that of its rows",
 }
 VERIFY_SECONDS = 3600  # a check may read whole tables
 _WITHOUT_BACKFILL = ("verify_orphans", "verify_identities")
@@ -33,22 +40,35 @@ class Reports:
 
     async def status(self) -> dict[str, Any]:
         """The document that `status --json` prints."""
-        return {"backfills": await self.backfills(), "lanes": await self.lanes()}
+        lanes = await self.lanes()
+        out_of_money = {name for lane in lanes if lane["owner"] for name in lane.get("out_of_budget", ())}
+        return {"backfills": await self.backfills(out_of_money), "lanes": lanes}
 
-    async def backfills(self) -> list[dict[str, Any]]:
-        """Every backfill, the newest first: videos by state, labels, money, time left, failures by reason."""
+    async def backfills(self, out_of_money: Collection[str]) -> list[dict[str, Any]]:
+        """Every backfill, the newest first: videos by state, labels, money, time left, failures by reason.
+
+        `out_of_money` are those for which the owner of a lane found none at its latest claim.
+        """
         failures: dict[str, dict[str, int]] = {}
         for row in await self._pool.fetch(SQL["failures_by_reason"]):
             failures.setdefault(row["name"], {})[row["reason"]] = row["videos"]
         lately = await self._pool.fetch(SQL["settled_lately"])
         rates = {row["name"]: row["videos"] / max(row["seconds"], 1.0) for row in lately}
-        rows = await self._pool.fetch(SQL["backfill_reports"])
-        return [_backfill(row, failures.get(row["name"], {}), rates.get(row["name"])) for row in rows]
+        documents = [_backfill(row) for row in await self._pool.fetch(SQL["backfill_reports"])]
+        return [
+            {
+                **document,
+                "budget_reached": _is_at_its_budget(document, out_of_money),
+                "eta_seconds": _seconds_left(document, rates.get(document["name"])),
+                "failures": failures.get(document["name"], {}),
+            }
+            for document in documents
+        ]
 
     @patient
     async def books(self) -> list[dict[str, Any]]:
         """Every backfill's videos by state and money alone: what may be asked for every few seconds."""
-        return [_backfill(row, {}, None) for row in await self._pool.fetch(SQL["backfill_reports"])]
+        return [_backfill(row) for row in await self._pool.fetch(SQL["backfill_reports"])]
 
     async def lanes(self) -> list[dict[str, Any]]:
         """Every lane with its owner and what the owner last said of it."""
@@ -62,11 +82,14 @@ class Reports:
         """What became of an object in each backfill that names it."""
         return [dict(row) for row in await self._pool.fetch(SQL["states_of_object"], bucket, key)]
 
-    async def verify(self, backfill_id: int | None) -> tuple[int, list[str]]:
-        """(videos looked at, findings); no finding means that the books are true."""
+    async def verify(self, backfill_id: int | None, *, is_thorough: bool = False) -> tuple[int, list[str]]:
+        """(videos looked at, findings); no finding means that the books are true.
+
+        A thorough one groups all detections by job and label, which takes some times as long as all else together.
+        """
         findings = []
         async with self._database.unlimited() as connection:
-            for check, sentence in _CHECKS.items():
+            for check, sentence in (_CHECKS | (_THOROUGH_CHECKS if is_thorough else {})).items():
                 arguments = [] if check in _WITHOUT_BACKFILL else [backfill_id]
                 rows = await connection.fetch(SQL[check], *arguments, timeout=VERIFY_SECONDS)
                 findings += [sentence.format(**dict(row)) for row in rows]
@@ -87,8 +110,7 @@ class Reports:
         }
 
 
-def _backfill(row: asyncpg.Record, failures: dict[str, int], videos_per_second: float | None) -> dict[str, Any]:
-    left = row["active"] + (0 if row["is_cancelled"] else row["pending"])
+def _backfill(row: asyncpg.Record) -> dict[str, Any]:
     videos = {state: row[state] for state in VIDEO_STATES}
     if row["is_cancelled"]:
         videos |= {"skipped": row["skipped"] + row["pending"], "pending": 0}
@@ -97,11 +119,23 @@ def _backfill(row: asyncpg.Record, failures: dict[str, int], videos_per_second: 
         "priority": row["priority"],
         "paused": row["pause_reason"],
         "cancelled": row["is_cancelled"],
+        "purging": row["is_purging"],
         "videos": videos,
         "labels": row["labels"],
         "spent_usd": row["spent_usd"],
         "reserved_usd": row["reserved_usd"],
         "budget_usd": row["budget_usd"],
-        "eta_seconds": 0.0 if not left else left / videos_per_second if videos_per_second else None,
-        "failures": failures,
     }
+
+
+def _is_at_its_budget(document: Mapping[str, Any], out_of_money: Collection[str]) -> bool:
+    """True where something waits for money that the budget does not have."""
+    budget_usd: float | None = document["budget_usd"]
+    if budget_usd is None or not document["videos"]["pending"]:
+        return False
+    return document["name"] in out_of_money or document["spent_usd"] + document["reserved_usd"] >= budget_usd
+
+
+def _seconds_left(document: Mapping[str, Any], videos_per_second: float | None) -> float | None:
+    left = document["videos"]["pending"] + document["videos"]["active"]
+    return 0.0 if not left else left / videos_per_second if videos_per_second else None

@@ -1,6 +1,7 @@
 -- name: backfill_reports
 -- Every backfill with its tallies, the newest first.
-select b.name, b.priority, b.pause_reason, b.cancelled_at is not null as is_cancelled, b.budget_usd::float8 as budget_usd,
+select b.name, b.priority, b.pause_reason, b.cancelled_at is not null as is_cancelled,
+       b.purging_at is not null as is_purging, b.budget_usd::float8 as budget_usd,
        coalesce(sum(t.pending), 0)::bigint as pending, coalesce(sum(t.active), 0)::bigint as active,
        coalesce(sum(t.done), 0)::bigint as done, coalesce(sum(t.failed), 0)::bigint as failed,
        coalesce(sum(t.skipped), 0)::bigint as skipped, coalesce(sum(t.uncertain), 0)::bigint as uncertain,

@@ -77,10 +77,57 @@ select b.name as backfill, v.bucket, v.key, v.state, j.state as job_state
   from video v join backfill b on b.id = v.backfill_id left join job j on j.id = v.job_id
  where ($1::int is null or v.backfill_id = $1)
    and case v.state
-         when 'done' then j.state is distinct from 'done'
          when 'active' then v.job_id is not null and (j.state is null or j.state not in ('intent', 'running', 'ready'))
-         else false
+         when 'failed' then v.job_id is not null and j.state is distinct from 'failed'
+         when 'skipped' then v.job_id is not null and j.state is distinct from 'failed'
+         when 'pending' then false
+         else j.state is distinct from v.state
        end
+ limit 100
+
+-- name: verify_jobs
+-- Jobs that no video waits for, or that have labels for none. Those without labels lose their videos to a retry; those
+-- of a purged backfill stand as long as others share them.
+select j.id, j.bucket, j.key, j.state
+  from job j
+ where ($1::int is null or j.backfill_id = $1)
+   and (j.state in ('intent', 'running', 'ready') or (j.state = 'done' and j.backfill_id is not null))
+   and not exists (select from video v where v.job_id = j.id)
+ limit 100
+
+-- name: verify_allowances
+-- Budgets of which the lanes are allowed more than there is.
+select b.name as backfill, b.budget_usd, sum(t.allowance_usd) as allowed_usd
+  from backfill b join tally t on t.backfill_id = b.id
+ where ($1::int is null or b.id = $1)
+ group by b.id having sum(t.allowance_usd) > b.budget_usd
+
+-- name: verify_strict_budgets
+-- Strict budgets, at the highest that they ever were, beyond which something was spent or reserved.
+select b.name as backfill, l.budget_usd, sum(t.spent_usd + t.reserved_usd) as held_usd
+  from backfill b
+  join tally t on t.backfill_id = b.id
+ cross join lateral (
+    select max(coalesce((a.detail ->> 'before_usd')::numeric, 'infinity')) as before_usd
+      from audit a where a.backfill = b.name and a.action = 'budget' and a.at >= b.registered_at) earlier
+ cross join lateral (select greatest(b.budget_usd, earlier.before_usd) as budget_usd) l
+ where ($1::int is null or b.id = $1) and b.budget_rule = 'strict'
+ group by b.id, l.budget_usd having sum(t.spent_usd + t.reserved_usd) > l.budget_usd
+
+-- name: verify_label_summaries
+-- Summaries that differ from the detections they sum up, label by label.
+with counted as (
+  select job_id, label_id, count(*) as detections, max(confidence) as highest_confidence,
+         min(coalesce(timestamp_ms, start_ms)) as first_ms, max(coalesce(end_ms, timestamp_ms)) as last_ms
+    from detection group by job_id, label_id
+)
+select j.id, j.bucket, j.key, coalesce(c.label_id, s.label_id) as label_id
+  from job j
+  join (counted c full join job_label s on s.job_id = c.job_id and s.label_id = c.label_id)
+    on j.id = coalesce(c.job_id, s.job_id)
+ where ($1::int is null or j.backfill_id = $1) and j.state = 'done'
+   and (c.detections, c.highest_confidence, c.first_ms, c.last_ms)
+       is distinct from (s.detections, s.highest_confidence, s.first_ms, s.last_ms)
  limit 100
 
 -- name: verify_identities
