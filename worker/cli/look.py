@@ -1,4 +1,4 @@
-"""`status`, `labels` and `verify`: what the database tells; they change nothing."""
+"""`status`, `labels`, `verify` and `audit`: what the database tells; they change nothing."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import msgspec
 from cyclopts import Parameter
 
 from worker.app import open_store
-from worker.cli.parameters import ConfigFile, Name
+from worker.cli.parameters import AsJson, ConfigFile, Name, unknown_backfill
 from worker.cli.terminal import AS_ASKED, FINDING, out
 from worker.config import load
+from worker.display.decisions import decisions
 from worker.display.figures import counted, legible
 from worker.display.status import status as status_text
 from worker.display.timeline import timeline
 from worker.errors import UsageError
+from worker.store.audit import entries
 from worker.store.registry import Registry
 from worker.store.reports import Reports
 
@@ -25,7 +27,7 @@ STATUS_SECONDS = 2.0
 async def status(
     *,
     config: ConfigFile,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="as a JSON document")] = False,
+    json: AsJson = False,
     watch: Annotated[bool, Parameter(negative="", help="again and again")] = False,
 ) -> int:
     """Exit code 0."""
@@ -56,14 +58,27 @@ async def labels(video: Annotated[str, Parameter(help="BUCKET/KEY")], /, *, conf
     return AS_ASKED
 
 
-async def verify(*, config: ConfigFile, name: Name = None) -> int:
+async def verify(
+    *,
+    config: ConfigFile,
+    name: Name = None,
+    thorough: Annotated[bool, Parameter(negative="", help="sum up all detections anew, label by label")] = False,
+) -> int:
     """Exit code 0 if the books are true, 1 if they are not."""
     async with open_store(load(config).settings) as database:
         backfill = await Registry(database).find(name) if name else None
         if name and backfill is None:
-            raise UsageError(f"there is no backfill {name!r}; `modworker status --config {config}` lists them")
-        videos, findings = await Reports(database).verify(backfill.id if backfill else None)
+            raise unknown_backfill(name, config)
+        videos, findings = await Reports(database).verify(backfill.id if backfill else None, is_thorough=thorough)
     for finding in findings:
         out.print(legible(finding))
     out.print(f"{counted(videos, 'video')} checked, {counted(len(findings), 'finding')}")
     return FINDING if findings else AS_ASKED
+
+
+async def audit(*, config: ConfigFile, name: Name = None, json: AsJson = False) -> int:
+    """Exit code 0; also for a backfill that was purged."""
+    async with open_store(load(config).settings) as database:
+        found = await entries(database, name)
+    out.out(msgspec.json.encode(found).decode() if json else decisions(found))
+    return AS_ASKED

@@ -43,6 +43,8 @@ Budget = Annotated[
     float | None,
     Parameter(name="--budget-usd", help="no claim goes beyond it", validator=Number(gte=0, lte=10_000_000)),
 ]
+BackfillName = Annotated[str, Parameter(help="the backfill's name")]
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="as a JSON document")]
 NotRestored = Annotated[
     bool, Parameter(negative="", help="nothing worked on this old database's videos since it was last used")
 ]
@@ -61,3 +63,8 @@ def word_on_the_past(*, not_restored: bool, restored: bool) -> Word | None:
     if not_restored and restored:
         raise UsageError("--restored and --not-restored exclude each other")
     return "not restored" if not_restored else "restored" if restored else None
+
+
+def unknown_backfill(name: str, config: Path) -> UsageError:
+    """What to say of a name that no backfill has."""
+    return UsageError(f"there is no backfill {name!r}; `modworker status --config {config}` lists them")

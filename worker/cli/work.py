@@ -125,6 +125,8 @@ def _how_it_ended(name: str, progress: Progress, ending: str | None, found: Disc
         )
         complain(f"backfill {name} stopped early: {reason}")
         return STOPPED_EARLY
+    if progress.is_cancelled:
+        complain(f"backfill {name} is cancelled; `modworker resume {name}` lets it go on")
     return FINDING if progress.failed or progress.uncertain or progress.expired or found.bad_rows else AS_ASKED
 
 
