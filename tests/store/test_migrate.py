@@ -17,7 +17,15 @@ from tests.conftest import KINDS
 from tests.postgres import drop_database, fresh_database
 from worker.errors import DatabaseError
 from worker.store.database import open_database
-from worker.store.migrate import migrate, pending, refuse_other_schema, shipped
+from worker.store.migrate import (
+    Migration,
+    migrate,
+    migrations_in,
+    pending,
+    refuse_newer_schema,
+    refuse_other_schema,
+    shipped,
+)
 
 ROOT = Path(__file__).parent.parent.parent
 VERSIONS = [migration.version for migration in shipped()]
@@ -98,6 +106,87 @@ async def test_newer_database_is_refused(connection: asyncpg.Connection):
             await attempt(connection, "default")
 
 
+def program(folder: Path, *serves: int | None) -> list[Migration]:
+    """The migrations of a made-up program: one that makes the books, then one for each number that it serves."""
+    files = {"0001_first": "-- The books.\ncreate table deployment (name text unique not null);"}
+    for number, served in enumerate(serves, start=2):
+        line = "" if served is None else f"-- serves: {served:04}\n"
+        files[f"{number:04}_made_up"] = f"-- Made up.\n{line}create table made_up_{number} ();"
+    folder.mkdir()
+    for name, sql in files.items():
+        (folder / f"{name}.sql").write_text(sql)
+    return migrations_in(folder)
+
+
+async def test_old_program_goes_on_where_every_newer_migration_serves_it(
+    tmp_path: Path, connection: asyncpg.Connection
+):
+    """A program that meets migrations it does not know works on if they declare so, and applies nothing."""
+    old, new = program(tmp_path / "old", None), program(tmp_path / "new", None, 2, 1)
+    assert [migration.serves for migration in new] == [1, 2, 2, 1]
+    await migrate(connection, "default", old)
+    assert await migrate(connection, "default", new) == ["0003_made_up", "0004_made_up"]
+    assert await migrate(connection, "default", old) == []
+    assert await pending(connection, old) == []
+    await refuse_other_schema(connection, "default", old)
+    await refuse_newer_schema(connection, old)
+
+
+@pytest.mark.parametrize("serves", [(3, 4), (None, 2), (2, None)], ids=str)
+async def test_old_program_is_refused_where_one_newer_migration_does_not_serve_it(
+    tmp_path: Path, connection: asyncpg.Connection, serves: tuple[int | None, ...]
+):
+    """One migration that needs a newer program is enough; the sentence tells which migration that program must know."""
+    old, new = program(tmp_path / "old", None), program(tmp_path / "new", None, *serves)
+    await migrate(connection, "default", new)
+    needed = max(migration.serves for migration in new)
+    sentence = f"has migration 0004_made_up, and needs a program that knows migration {needed:04} .this one knows 0002."
+    for attempt in (migrate, refuse_other_schema):
+        with pytest.raises(DatabaseError, match=sentence):
+            await attempt(connection, "default", old)
+    with pytest.raises(DatabaseError, match=sentence):
+        await refuse_newer_schema(connection, old)
+
+
+async def test_unknown_migration_among_its_own_is_refused(tmp_path: Path, connection: asyncpg.Connection):
+    """A migration that should be known by its number, and is not, is another program's: it is never passed over."""
+    own = program(tmp_path / "own", None, 1)
+    other = [own[0], Migration("0002_of_another_program", "-- Other.\n-- serves: 0001\ncreate table other ();")]
+    await migrate(connection, "default", other)
+    with pytest.raises(DatabaseError, match="it has migration 0002_of_another_program"):
+        await migrate(connection, "default", own)
+
+
+async def test_database_of_programs_that_declared_nothing_is_read(tmp_path: Path, connection: asyncpg.Connection):
+    """Books from before the declarations lack their column: what is unknown there serves nobody but its own program."""
+    old, new = program(tmp_path / "old", None), program(tmp_path / "new", None, 2)
+    await migrate(connection, "default", new)
+    await connection.execute("alter table schema_migration drop column serves")
+    await refuse_other_schema(connection, "default", new)
+    with pytest.raises(DatabaseError, match="needs a program that knows migration 0003"):
+        await refuse_other_schema(connection, "default", old)
+    assert await migrate(connection, "default", new) == []
+
+
+@pytest.mark.parametrize("served", [2, None])
+async def test_old_and_new_program_that_migrate_at_once_agree(
+    tmp_path: Path, empty_url: str, connection: asyncpg.Connection, served: int | None
+):
+    """Whoever comes first, every file is applied once; an old program that is not served is refused after it."""
+    old, new = program(tmp_path / "old", None), program(tmp_path / "new", None, served)
+    connections = [await asyncpg.connect(empty_url) for _ in range(STARTERS)]
+    starts = [migrate(each, "default", (old, new)[i % 2]) for i, each in enumerate(connections)]
+    outcomes = await asyncio.gather(*starts, return_exceptions=True)
+    for each in connections:
+        await each.close()
+    assert sorted(version for o in outcomes if isinstance(o, list) for version in o) == [m.version for m in new]
+    assert await applied(connection) == [migration.version for migration in new]
+    refusals = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    assert all(isinstance(refusal, DatabaseError) for refusal in refusals), refusals
+    assert all(isinstance(outcome, list) for outcome in outcomes[1::2])
+    assert served is None or not refusals
+
+
 async def test_older_database_is_refused_without_permission_to_migrate(connection: asyncpg.Connection):
     """A program that may not migrate tells how many migrations are missing and what to do."""
     await migrate(connection, "default")
@@ -139,6 +228,13 @@ def test_migrations_are_numbered_without_gaps_and_say_why():
     """Files are numbered from 1 on, and begin with a comment."""
     assert [int(version[:4]) for version in VERSIONS] == list(range(1, len(VERSIONS) + 1))
     assert all(migration.sql.startswith("-- ") for migration in shipped())
+
+
+def test_migrations_declare_whom_they_serve():
+    """From 0007 on each says in its second line whom it serves, which is no program newer than itself."""
+    declaring = [migration for migration in shipped() if migration.number > 6]
+    assert all(migration.sql.splitlines()[1].startswith("-- serves: ") for migration in declaring)
+    assert all(migration.serves <= migration.number for migration in shipped())
 
 
 def test_migrations_travel_in_the_wheel(tmp_path: Path):
