@@ -57,7 +57,7 @@ class Purge:
     @patient
     async def _begin(self, who: str) -> None:
         """Mark the backfill, and write down what its books say, unless that was done before."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("mark_purging") as connection:
             await connection.execute(SQL["lock_tallies_of_backfill"], self._backfill.id)
             marks = await connection.fetchrow(SQL["lock_backfill"], self._backfill.id)
             if marks is None or marks["is_purging"]:
@@ -79,7 +79,7 @@ class Purge:
     async def _remove_videos(self, first: int, last: int) -> Purged:
         """One transaction; jobs are locked before tallies before videos."""
         window = (self._backfill.id, first, last)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("purge_videos") as connection:
             job_ids = _ids(await connection.fetch(SQL["jobs_of_videos_to_purge"], *window))
             await self._lock(connection, job_ids)
             videos = await connection.fetchval(SQL["purge_videos"], *window)
@@ -88,7 +88,7 @@ class Purge:
     @patient
     async def _remove_jobs(self, first: int, last: int) -> Purged:
         """One transaction over jobs that were bought, and that no video of the backfill is attached to any more."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("purge_jobs") as connection:
             job_ids = _ids(await connection.fetch(SQL["jobs_to_purge"], self._backfill.id, first, last))
             if not job_ids:
                 return Purged()
@@ -105,7 +105,7 @@ class Purge:
 
     @patient
     async def _finish(self) -> None:
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("forget_backfill") as connection:
             await connection.execute(SQL["forget_tallies"], self._backfill.id)
             await connection.execute(SQL["forget_backfill"], self._backfill.id, timeout=BATCH_SECONDS)
 

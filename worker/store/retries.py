@@ -141,7 +141,7 @@ class Retries:
             "expected_usd": round(outlook.free_usd + (outlook.repay_usd if terms.accepts_repay else 0.0), 6),
         }
         action = "repay accepted" if terms.accepts_repay and outlook.repay else "retry"
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("write_retry_down") as connection:
             await audit.write(connection, who, action, backfill.name, detail)
 
     async def _batches(self, backfill: Backfill, terms: Terms) -> AsyncIterator[list[Stopped]]:
@@ -162,7 +162,7 @@ class Retries:
         allowed = [video for video in batch if _is_allowed(video, terms)]
         if not allowed:
             return 0
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("retry_batch") as connection:
             job_ids = {i for video in allowed if video.latest for i in (video.job_id, video.latest.id) if i}
             await connection.execute(SQL["lock_jobs"], sorted(job_ids))
             await connection.execute(SQL["lock_tallies_of_retry"], backfill.id, sorted(job_ids))
