@@ -6,6 +6,8 @@ import asyncpg
 import pytest
 
 from tests.store.steps import Steps
+from tests.store.test_retry import lost_once
+from worker import failpoints
 from worker.store.audit import entries
 from worker.store.registry import Lifted
 
@@ -84,3 +86,17 @@ async def test_audit_is_append_only(steps: Steps, change: str):
     with pytest.raises(asyncpg.RaiseError, match="audit is append-only"):
         await steps.execute(change)
     assert len(await told(steps)) == 1
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+@pytest.mark.parametrize("commit", ["pause_backfill", "cancel_backfill", "resume_backfill", "open_backfill"])
+async def test_lost_answer_of_a_commit_decides_once(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch, commit: str, side: str
+):
+    """A decision whose commit has to be done again stands in the audit once."""
+    monkeypatch.setitem(failpoints._armed, f"{commit}: {side}", lost_once())
+    await steps.backfill()
+    await steps.registry.pause("archive", "by hand")
+    await steps.registry.cancel("archive")
+    await steps.registry.resume("archive")
+    assert [action for _, action, _ in await told(steps)] == ["register", "pause", "cancel", "resume"]

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.store.steps import Steps, page, seen
-from tests.store.test_retry import attached, bought, failed_at_aws, retry, uncertain
+from tests.store.test_retry import CONSENTING, attached, bought, failed_at_aws, lost_once, retry, uncertain
+from worker import failpoints
 from worker.errors import UsageError
 from worker.model import Backfill
 from worker.store.purge import Purge, Purged
@@ -185,3 +186,20 @@ async def test_claim_that_comes_after_the_cancel_takes_nothing(steps: Steps):
     assert (await steps.claim(owner, backfill)).videos == []
     await steps.registry.resume(backfill.name)
     assert len((await steps.claim(owner, backfill)).videos) == 1
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+@pytest.mark.parametrize("commit", ["mark_purging", "purge_videos", "purge_jobs", "forget_backfill"])
+async def test_lost_answer_of_a_commit_purges_the_same(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch, commit: str, side: str
+):
+    """Whether the commit took place or not, it is done again; the backfill goes, and is written down once."""
+    owner, backfill = await steps.own(), await steps.backfill()
+    await steps.done(owner, backfill, ["a.mp4"])
+    await uncertain(steps, owner, backfill, ["b.mp4"])
+    await retry(steps, backfill, CONSENTING)
+    await steps.registry.cancel(backfill.name)
+    monkeypatch.setitem(failpoints._armed, f"{commit}: {side}", lost_once())
+    await purge(steps, backfill)
+    assert set((await left(steps)).values()) == {0}
+    assert await steps.value("select count(*) from audit where action = 'purge'") == 1

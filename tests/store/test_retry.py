@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.store.steps import BUCKET, MINUTE_MS, SIZE_BYTES, Steps, page, seen
+from worker import failpoints
 from worker.errors import UsageError
 from worker.model import UNREADABLE, Backfill, Failure, Job, Object
 from worker.store.claims import Verdicted
@@ -355,3 +356,32 @@ async def test_retries_amid_work_keep_the_books(steps: Steps):
     paid_twice = """select identity from job
                      where aws_job_id is not null and not failed_at_aws group by 1 having count(*) > 1"""
     assert await steps.rows(paid_twice) == []
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+@pytest.mark.parametrize("commit", ["write_retry_down", "retry_batch"])
+async def test_lost_answer_of_a_commit_retries_nothing_twice(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch, commit: str, side: str
+):
+    """Whether the commit took place or not, it is done again, and every video comes back once."""
+    owner, backfill = await steps.own(), await steps.backfill()
+    await failed_at_aws(steps, owner, backfill, ["a.mp4", "b.mp4"])
+    await unreadable(steps, owner, backfill, ["c.mp4"])
+    monkeypatch.setitem(failpoints._armed, f"{commit}: {side}", lost_once())
+    await retry(steps, backfill)
+    assert [(state, generation) for state, _, generation in await videos(steps, backfill)] == [
+        ("pending", 2),
+        ("pending", 2),
+        ("active", 1),
+    ]
+
+
+def lost_once() -> failpoints.Action:
+    """A connection that breaks the first time, and holds from then on."""
+    breaks = iter([True])
+
+    def act() -> None:
+        if next(breaks, False):
+            raise ConnectionResetError
+
+    return act
