@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from worker.cli.terminal import out
+from worker.display.decisions import decisions, purged, repay_left, resumed, retried
 from worker.display.figures import aligned, clock, counted, duration, legible, shortened, usd
 from worker.display.status import status
 from worker.display.summary import discovered, summary
 from worker.display.timeline import timeline
 from worker.model import VIDEO_STATES
 from worker.pipeline.discover import Discovered
-from worker.store.registry import Progress
+from worker.store.audit import Entry
+from worker.store.purge import Purged
+from worker.store.registry import Lifted, Progress
+from worker.store.retries import Outlook
 
 WIDE = 10_000_000
 COLUMNS = 80
@@ -28,6 +33,8 @@ def backfill(**changes: Any) -> dict[str, Any]:
         "priority": 0,
         "paused": None,
         "cancelled": False,
+        "purging": False,
+        "budget_reached": False,
         "videos": dict.fromkeys(VIDEO_STATES, 0) | changes.pop("videos", {}),
         "labels": 0,
         "spent_usd": 0.0,
@@ -111,11 +118,15 @@ def test_only_what_is_all_there_is_100_percent(final: int, total: int, percent: 
 
 
 def test_marks_of_a_backfill_stand_behind_its_name():
-    """Paused and cancelled backfills are told as such, a paused one with the word that paused it."""
+    """What holds a backfill up is told, a pause with the word that paused it."""
     assert status({"backfills": [backfill(paused="by hand")], "lanes": []}).startswith(
         "backfill films, paused (by hand)"
     )
     assert status({"backfills": [backfill(cancelled=True)], "lanes": []}).startswith("backfill films, cancelled\n")
+    reached = backfill(budget_reached=True)
+    assert status({"backfills": [reached], "lanes": []}).startswith("backfill films, at its budget\n")
+    going = backfill(purging=True, cancelled=True)
+    assert status({"backfills": [going], "lanes": []}).startswith("backfill films, being purged\n")
 
 
 def test_many_reasons_are_cut_to_the_most_frequent():
@@ -180,11 +191,11 @@ def test_timeline_without_labels_tells_why():
     ]
 
 
-def progress(**changes: Any) -> Progress:
+def progress(*, is_cancelled: bool = False, **changes: Any) -> Progress:
     states = dict.fromkeys(VIDEO_STATES, 0) | changes
     money = {"labels": WIDE * 1000, "spent_usd": 9_999_999.99, "reserved_usd": 0.0, "budget_usd": None}
-    marks: dict[str, Any] = {"pause_reason": None, "is_cancelled": False, "lanes_pending": [], "lanes_active": []}
-    return Progress(**states, **money, **marks)
+    marks: dict[str, Any] = {"pause_reason": None, "lanes_pending": [], "lanes_active": []}
+    return Progress(**states, **money, **marks, is_cancelled=is_cancelled)
 
 
 def test_summary_fits_80_columns_with_wide_numbers():
@@ -211,6 +222,68 @@ def test_summary_fits_80_columns_with_wide_numbers():
         "  modworker labels --config w.toml 'archive/a b.mp4'",
     ]
     assert max(map(len, text.splitlines())) <= COLUMNS
+
+
+def test_summary_of_a_cancelled_backfill_tells_what_was_skipped():
+    """What was pending when it was cancelled counts as skipped, as readers of the database see it."""
+    text = summary(
+        "films", progress(done=1, skipped=2, pending=5, is_cancelled=True), {}, 1.0, Path("w.toml"), example=None
+    )
+    assert text.splitlines()[2] == "          1 done, 7 skipped"
+
+
+def test_resuming_tells_what_is_lifted():
+    """A pause and a cancel are named; where neither was, the backfill just goes on."""
+    assert resumed("films", Lifted(None, was_cancelled=False)) == "backfill films goes on"
+    assert resumed("films", Lifted("by hand", was_cancelled=False)).endswith("; it was paused (by hand)")
+    assert resumed("films", Lifted(None, was_cancelled=True)).endswith("; it was cancelled")
+
+
+def test_price_of_buying_again_is_told_with_the_command_that_accepts_it():
+    """The command can be copied as it stands, whatever the backfill's name and the videos asked for."""
+    outlook = Outlook(repay=12, repay_usd=34.5)
+    assert repay_left("films", outlook, with_skipped=False) == (
+        "12 videos may have been paid already; buying them again costs about $34.50: "
+        "`modworker retry films --accept-repay`"
+    )
+    assert repay_left("my films", outlook, with_skipped=True).endswith("retry 'my films' --accept-repay --skipped`")
+
+
+def test_retry_tells_what_it_did():
+    """Videos tried again, results read again; nothing is a sentence of its own."""
+    assert retried("films", Outlook(free=3, read=1), 4) == (
+        "backfill films: 4 videos tried again; 1 result read again for nothing"
+    )
+    assert retried("films", Outlook(), 0) == "backfill films: nothing to try again"
+    assert retried("films", Outlook(repay=1), 0) == (
+        "backfill films: nothing to try again that cannot have been paid already"
+    )
+
+
+def test_purge_tells_what_is_gone_and_what_stays():
+    """Jobs that other backfills share are told only where there are some."""
+    assert purged("films", Purged(videos=1_000, jobs=900, shared=1, labels=1)) == (
+        "backfill films is purged: 1,000 videos, 900 jobs and 1 label removed; 1 job that other backfills share stays"
+    )
+    assert purged("films", Purged(videos=1)).endswith("0 labels removed")
+
+
+def test_decisions_stand_in_lines():
+    """Who, what, when; of the detail what is set; and nothing in a name steers the terminal."""
+    at = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
+    detail = {
+        "reason": "by\nhand",
+        "before_usd": None,
+        "edition": "",
+        "skipped_too": True,
+        "cancelled": False,
+        "read": 0,
+    }
+    assert decisions([Entry(at, "ann@host", "pause", "films", detail)]).splitlines() == [
+        "when (UTC)           who       what   backfill  detail",
+        "2025-01-02 03:04:05  ann@host  pause  films     reason by\\nhand, skipped_too, read 0",
+    ]
+    assert decisions([]) == "no decision is written down"
 
 
 @pytest.mark.parametrize("example", [None, "archive/a\nb.mp4"])

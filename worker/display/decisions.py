@@ -40,7 +40,8 @@ def resumed(name: str, lifted: Lifted) -> str:
 def retried(name: str, outlook: Outlook, waiting: int) -> str:
     """What a retry did."""
     if not waiting:
-        return f"backfill {name}: nothing to try again"
+        but = " that cannot have been paid already" if outlook.repay else ""
+        return f"backfill {name}: nothing to try again{but}"
     read = f"; {counted(outlook.read, 'result')} read again for nothing" if outlook.read else ""
     return f"backfill {name}: {counted(waiting, 'video')} tried again{read}"
 
@@ -58,10 +59,10 @@ def repay_left(name: str, outlook: Outlook, *, with_skipped: bool) -> str:
 
 def purged(name: str, gone: Purged) -> str:
     """What a purge removed."""
-    shared = f"; {counted(gone.shared, 'job')} that other backfills share stay" if gone.shared else ""
+    stay = f"; {counted(gone.shared, 'job')} that other backfills share {'stays' if gone.shared == 1 else 'stay'}"
     return (
         f"backfill {name} is purged: {counted(gone.videos, 'video')}, {counted(gone.jobs, 'job')} "
-        f"and {counted(gone.labels, 'label')} removed{shared}"
+        f"and {counted(gone.labels, 'label')} removed{stay if gone.shared else ''}"
     )
 
 
@@ -75,5 +76,6 @@ def _decision(entry: Entry) -> list[str]:
 
 
 def _detail(detail: Mapping[str, Any]) -> str:
-    """What is known of a decision; what is not set is left out."""
-    return ", ".join(f"{key} {value}" for key, value in detail.items() if value is not None)
+    """What is known of a decision; what is not set is left out, yes and no are told by the key alone."""
+    told = {key: value for key, value in detail.items() if value not in (None, "") and value is not False}
+    return ", ".join(key if value is True else f"{key} {value}" for key, value in told.items())
