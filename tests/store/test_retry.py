@@ -276,6 +276,21 @@ async def test_result_whose_buyer_was_purged_is_read_again(steps: Steps):
     assert await steps.rows("select cost_usd::float8 from video_status") == [(0.1,)]
 
 
+async def test_result_whose_buyer_is_going_is_read_again(steps: Steps, monkeypatch: pytest.MonkeyPatch):
+    """In the middle of a purge nothing of the purged backfill is woken, and its purge goes on to the end."""
+    monkeypatch.setattr("worker.store.purge.WINDOW", 1)
+    owner, first, second = await steps.own(), await steps.backfill("first"), await steps.backfill("second")
+    job_ids = await unreadable(steps, owner, first, ["a.mp4", "b.mp4"])
+    await attached(steps, owner, second, ["a.mp4", "b.mp4"])
+    purge = Purge(steps.database, first).run("an operator")
+    assert (await anext(purge)).videos == 1
+    assert (await retry(steps, second))[1] == 2
+    assert [gone async for gone in purge][-1].videos == 2
+    assert [float(usd) for usd in await steps.money(second)] == [0.0, 0.2]
+    await steps.pages.write([page(job_id, detections=seen(2)) for job_id in job_ids])
+    assert await steps.states(second) == ["done", "done"]
+
+
 async def test_cost_is_told_from_what_is_known(steps: Steps):
     """A known duration counts; else what the lane has learned of minutes a gigabyte, at the backfill's price."""
     owner = await steps.own()

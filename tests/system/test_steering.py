@@ -17,7 +17,12 @@ from tests.system.checker import findings
 from tests.system.desk import Desk
 from tests.system.site import Site, finished, jobs_faster, until
 from tests.system.truth import starts_by_object
+from worker.app import Application, WorkerProcess
+from worker.config import Settings
 from worker.local.analysts.bucket_names import EDGE_CASES_BUCKET
+from worker.metrics import Metrics
+from worker.store.database import Database
+from worker.store.purge import Purge
 
 ARCHIVE = "s3://synthetic-archive/"
 UNREADABLE = """
@@ -90,9 +95,11 @@ def test_retry_buys_what_failed_and_reads_what_was_paid(site: Site, desk: Desk, 
     paid = starts_by_object(site)
     assert (paid[EDGE_CASES_BUCKET, "unsupported-codec.mp4"], paid.total()) == (2, 5)
     assert portal.call(partial(findings, site, registered=5)) == []
+    assert desk.run("pause", "films") == 0
     assert desk.run("retry", "films", "--skipped") == 0
-    assert desk.out == "backfill films: 2 videos tried again\n"
-    assert decisions(desk) == ["register", "retry", "retry"]
+    held_up = "backfill films is paused; `modworker resume films` lets it go on"
+    assert desk.out == f"backfill films: 2 videos tried again\n{held_up}\n"
+    assert decisions(desk) == ["register", "retry", "pause", "retry"]
 
 
 def test_what_may_have_been_paid_is_bought_again_by_the_operators_word_only(site: Site, desk: Desk, query: Query):
@@ -204,6 +211,21 @@ def test_worker_stops_when_its_database_no_longer_serves_it(site: Site, query: Q
     assert "modworker: the database is newer than this program: it has migration 9999_incompatible" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     assert not query("select from lane where expires_at > clock_timestamp()")  # the lane was given back
+
+
+async def test_gauges_of_a_purged_backfill_are_forgotten(database: Database):
+    """A worker that outlives a backfill does not tell its old figures for ever."""
+    settings = Settings()
+    application, metrics = Application(settings, settings, database), Metrics()
+    worker = WorkerProcess(application, metrics, [])
+    backfill = await application.registry.open_backfill(
+        "films", settings.moderation, priority=None, budget_usd=1.0, who="an operator"
+    )
+    await worker._publish_books()
+    assert b'backfill="films"' in metrics.render()[0]
+    _ = [gone async for gone in Purge(database, backfill).run("an operator")]
+    await worker._publish_books()
+    assert b'backfill="films"' not in metrics.render()[0]
 
 
 def test_unknown_names_are_told(site: Site, desk: Desk):

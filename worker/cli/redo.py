@@ -10,7 +10,7 @@ from worker.app import open_store, operator_of
 from worker.cli.parameters import BackfillName, ConfigFile, unknown_backfill
 from worker.cli.terminal import AS_ASKED, FINDING, out
 from worker.config import load
-from worker.display.decisions import repay_ahead, repay_left, retried
+from worker.display.decisions import held_up, repay_ahead, repay_left, retried
 from worker.store.registry import Registry
 from worker.store.retries import Retries, Terms
 
@@ -27,7 +27,8 @@ async def retry(
     settings = load(config).settings
     terms = Terms(settings.aws.results_seconds, with_skipped=skipped, accepts_repay=accept_repay)
     async with open_store(settings) as database:
-        backfill = await Registry(database).find(name)
+        registry = Registry(database)
+        backfill = await registry.find(name)
         if backfill is None:
             raise unknown_backfill(name, config)
         retries = Retries(database)
@@ -35,7 +36,10 @@ async def retry(
         if accept_repay and outlook.repay:
             out.print(repay_ahead(outlook))
         waiting = await retries.retry(backfill, terms, outlook, operator_of(settings))
+        progress = await registry.progress(name)
     out.print(retried(name, outlook, waiting))
+    if waiting and (progress.is_cancelled or progress.pause_reason is not None):
+        out.print(held_up(name, progress))
     if accept_repay or not outlook.repay:
         return AS_ASKED
     out.print(repay_left(name, outlook, with_skipped=skipped))

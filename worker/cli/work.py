@@ -25,6 +25,7 @@ from worker.cli.parameters import (
 from worker.cli.process import Signals, until_signal, work
 from worker.cli.terminal import AS_ASKED, FINDING, STOPPED_EARLY, complain, err, out
 from worker.config import Loaded, load
+from worker.display.decisions import held_up
 from worker.display.figures import counted
 from worker.display.progress import counting, progress_shown
 from worker.display.summary import discovered, summary
@@ -125,8 +126,8 @@ def _how_it_ended(name: str, progress: Progress, ending: str | None, found: Disc
         )
         complain(f"backfill {name} stopped early: {reason}")
         return STOPPED_EARLY
-    if progress.is_cancelled:
-        complain(f"backfill {name} is cancelled; `modworker resume {name}` lets it go on")
+    if progress.is_cancelled and progress.pending:
+        complain(held_up(name, progress))
     return FINDING if progress.failed or progress.uncertain or progress.expired or found.bad_rows else AS_ASKED
 
 

@@ -46,6 +46,12 @@ def retried(name: str, outlook: Outlook, waiting: int) -> str:
     return f"backfill {name}: {counted(waiting, 'video')} tried again{read}"
 
 
+def held_up(name: str, progress: Progress) -> str:
+    """Why what waits is not worked on, and what changes that."""
+    how = "cancelled" if progress.is_cancelled else "paused"
+    return f"backfill {name} is {how}; `modworker resume {shlex.quote(name)}` lets it go on"
+
+
 def repay_ahead(outlook: Outlook) -> str:
     """What is about to be bought, perhaps for the second time."""
     return f"{_may_have_been_paid(outlook)}; buying them again costs about {usd(outlook.repay_usd)}"

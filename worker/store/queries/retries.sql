@@ -50,31 +50,36 @@ select count(*) from retried
 
 -- name: read_again_if_failed
 -- failed -> ready from page 1 for jobs whose result AWS still has; all their videos wait for it again. What was spent
--- is reserved until it is known anew; a job whose buyer was purged becomes that of the backfill that asks.
-with old as (
-  select id, backfill_id, lane_id, cost_usd from job where id = any($1::bigint[]) and state = 'failed'
+-- is reserved until it is known anew; a job whose buyer is purged, or going, becomes that of the backfill that asks.
+with going as (
+  select id from backfill where purging_at is not null
+), old as (
+  select j.id, j.lane_id, j.cost_usd, j.backfill_id as payer_id,
+         case when j.backfill_id not in (select id from going) then j.backfill_id end as buyer_id
+    from job j where j.id = any($1::bigint[]) and j.state = 'failed'
 ), dropped as (
   delete from detection d using old o where d.job_id = o.id
 ), reopened as (
   update job j
      set state = 'ready', ready_at = coalesce(j.ready_at, clock_timestamp()), settled_at = null, reason = null,
          next_page = 1, next_token = null, page_token_at = null, digest = null, detections = 0,
-         reserved_usd = o.cost_usd, cost_usd = 0, backfill_id = coalesce(o.backfill_id, $2),
-         video_id = coalesce(j.video_id, (select min(v.id) from video v where v.job_id = o.id and v.backfill_id = $2))
+         reserved_usd = o.cost_usd, cost_usd = 0, backfill_id = coalesce(o.buyer_id, $2),
+         video_id = case when o.buyer_id is not null then j.video_id
+                         else (select min(v.id) from video v where v.job_id = o.id and v.backfill_id = $2) end
     from old o where j.id = o.id
   returning j.id, j.backfill_id, j.lane_id, j.reserved_usd
 ), waiting as (
   update video v set state = 'active', settled_at = null, reason = null
-    from (select v.id, v.state from video v join old o on v.job_id = o.id where v.state in ('failed', 'skipped')
+    from (select v.id, v.state from video v join old o on v.job_id = o.id where v.state in ('failed', 'skipped') and v.backfill_id not in (select id from going)
            order by v.id for update of v) stopped
    where v.id = stopped.id
   returning v.backfill_id, v.lane_id, stopped.state
 ), change as (
   select backfill_id, lane_id, sum(failed) as failed, sum(skipped) as skipped, sum(reserved_usd) as reserved_usd,
          sum(spent_usd) as spent_usd
-    from (select r.backfill_id, r.lane_id, 0 as failed, 0 as skipped, r.reserved_usd,
-                 case when o.backfill_id is null then 0 else o.cost_usd end as spent_usd
-            from reopened r join old o using (id)
+    from (select backfill_id, lane_id, 0 as failed, 0 as skipped, reserved_usd, 0 as spent_usd from reopened
+          union all
+          select payer_id, lane_id, 0, 0, 0, cost_usd from old
           union all
           select backfill_id, lane_id, (state = 'failed')::int, (state = 'skipped')::int, 0, 0 from waiting) parts
    group by 1, 2
