@@ -12,6 +12,7 @@ from tests.store.test_retry import CONSENTING, attached, bought, failed_at_aws, 
 from worker import failpoints
 from worker.errors import UsageError
 from worker.model import Backfill
+from worker.store.database import SQL
 from worker.store.purge import Purge, Purged
 
 
@@ -173,6 +174,22 @@ async def test_attaching_while_the_buyer_is_purged_loses_nothing(steps: Steps):
     _, *committed = await asyncio.gather(purge(steps, first), *attaching)
     anew = sum(len(each.jobs) for each in committed)
     assert sorted(await steps.states(second)) == ["active"] * anew + ["done"] * (40 - anew)
+
+
+async def test_purge_waits_for_a_claim_and_sees_it(steps: Steps):
+    """A claim that was begun before the cancel is a video that runs: the purge waits for its commit, and is refused."""
+    owner, backfill = await steps.own(), await steps.backfill()
+    await steps.register(backfill, owner, ["a.mp4"])
+    async with steps.database.transaction("another") as claiming:
+        await claiming.execute(SQL["lock_tally_if_owner"], backfill.id, owner.lane_id, owner.holder, owner.epoch)
+        (row,) = await claiming.fetch(SQL["pick_pending"], owner.lane_id, backfill.id, 0, 1)
+        await claiming.execute(SQL["take_picked"], [row["id"]], [1], backfill.id, owner.lane_id)
+        await steps.registry.cancel(backfill.name)
+        purging = asyncio.create_task(purge(steps, backfill))
+        await steps.until_somebody_waits()
+    with pytest.raises(UsageError, match="1 of the videos of backfill archive are active"):
+        await purging
+    assert await steps.states(backfill) == ["active"]
 
 
 async def test_claim_that_comes_after_the_cancel_takes_nothing(steps: Steps):

@@ -14,6 +14,7 @@ from worker import failpoints
 from worker.errors import UsageError
 from worker.model import UNREADABLE, Backfill, Failure, Job, Object
 from worker.store.claims import Verdicted
+from worker.store.database import SQL
 from worker.store.jobs import ENOUGH_JOBS
 from worker.store.leases import LaneHolder
 from worker.store.purge import Purge
@@ -285,6 +286,7 @@ async def test_result_whose_buyer_is_going_is_read_again(steps: Steps, monkeypat
     purge = Purge(steps.database, first).run("an operator")
     assert (await anext(purge)).videos == 1
     assert (await retry(steps, second))[1] == 2
+    assert await steps.states(first) == ["failed"]
     assert [gone async for gone in purge][-1].videos == 2
     assert [float(usd) for usd in await steps.money(second)] == [0.0, 0.2]
     await steps.pages.write([page(job_id, detections=seen(2)) for job_id in job_ids])
@@ -335,6 +337,32 @@ async def test_backfill_that_is_being_purged_is_not_tried_again(steps: Steps):
     with pytest.raises(UsageError, match="is being purged"):
         await retry(steps, backfill)
     assert await steps.states(backfill) == ["failed"]
+
+
+async def test_retry_waits_for_a_decision_to_purge_and_sees_it(steps: Steps):
+    """A purge that is being decided on comes first: the retry waits for the tallies, and moves nothing."""
+    owner, backfill = await steps.own(), await steps.backfill()
+    await failed_at_aws(steps, owner, backfill, ["a.mp4"])
+    async with steps.database.transaction("another") as deciding:
+        await deciding.execute(SQL["lock_tallies_of_backfill"], backfill.id)
+        await deciding.execute(SQL["mark_purging"], backfill.id)
+        retrying = asyncio.create_task(retry(steps, backfill))
+        await steps.until_somebody_waits()
+    with pytest.raises(UsageError, match="is being purged"):
+        await retrying
+    assert await steps.states(backfill) == ["failed"]
+
+
+async def test_retry_locks_jobs_before_tallies(steps: Steps):
+    """While a retry waits for a job that somebody settles, that somebody can have the tallies: no deadlock."""
+    owner, backfill = await steps.own(), await steps.backfill()
+    job_ids = await failed_at_aws(steps, owner, backfill, ["a.mp4"])
+    async with steps.database.transaction("another") as settling:
+        await settling.execute(SQL["lock_jobs"], job_ids)
+        retrying = asyncio.create_task(retry(steps, backfill))
+        await steps.until_somebody_waits()
+        await settling.execute("select from tally for update nowait")
+    assert (await retrying)[1] == 1
 
 
 async def test_retries_amid_work_keep_the_books(steps: Steps):
