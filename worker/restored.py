@@ -29,7 +29,7 @@ async def refuse_old_past(application: Application, word: Word | None) -> int:
     if word == "restored":
         while some := await guards.mark_uncertain(suspicion):
             marked += some
-    await guards.accept(suspicion, word, application.name)
+    await guards.accept(suspicion, word, application.operator)
     return marked
 
 

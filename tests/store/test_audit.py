@@ -71,9 +71,9 @@ async def test_entries_of_one_backfill(steps: Steps):
     """A name shows the decisions about it alone; others are added through one function."""
     await steps.backfill("one")
     await steps.backfill("other")
-    await steps.registry.audit("the worker", "pause", "one", {"reason": "mass failure"})
+    await steps.registry.audit("modworker", "pause", "one", {"reason": "mass failure"})
     await steps.registry.audit("ann", "restored database accepted")
-    assert await told(steps, "one") == [("an operator", "register", "one"), ("the worker", "pause", "one")]
+    assert await told(steps, "one") == [("an operator", "register", "one"), ("modworker", "pause", "one")]
     assert (await told(steps))[-1] == ("ann", "restored database accepted", None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from worker.errors import UsageError
 from worker.model import UNREADABLE, Backfill, Failure, Job, Object
 from worker.store.claims import Verdicted
 from worker.store.database import SQL
+from worker.store.guards import Guards, Suspicion
 from worker.store.jobs import ENOUGH_JOBS
 from worker.store.leases import LaneHolder
 from worker.store.purge import Purge
@@ -172,6 +174,18 @@ async def test_what_may_have_been_paid_needs_consent(steps: Steps, state: Any, r
     assert await videos(steps, backfill) == [("pending", None, 2)]
     (job,) = await bought(steps, owner, backfill)
     assert job.token != await steps.value("select token from job where id = $1", job_id)
+
+
+async def test_purchase_that_a_restored_database_forgot_needs_consent(steps: Steps):
+    """A video that is uncertain without a job may have been bought: it is not taken for one that never was."""
+    owner, backfill = await steps.own(), await steps.backfill()
+    await steps.register(backfill, owner, ["a.mp4"])
+    guards = Guards(steps.database)
+    assert await guards.mark_uncertain(Suspicion(datetime.now(UTC), 0.0, 1)) == 1
+    outlook, waiting = await retry(steps, backfill)
+    assert (outlook.free, outlook.repay, waiting) == (0, 1, 0)
+    assert (await retry(steps, backfill, CONSENTING))[1] == 1
+    assert await videos(steps, backfill) == [("pending", None, 1)]
 
 
 async def test_retry_twice_is_retry_once(steps: Steps):

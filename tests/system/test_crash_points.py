@@ -126,6 +126,8 @@ PLACE = re.compile(r'\b(?:transaction|commit|around|unpaced_call)\((?:\s*connect
 ELSEWHERE = {
     *("move_intent_to_channel", "drop_pages"),  # of few videos
     *("suspicion", "accept", "mark_uncertain", "pause_suspected", "pause_failing_backfills"),  # of the books themselves
+    *("pause_backfill", "cancel_backfill", "resume_backfill", "write_audit"),  # of an operator
+    *("write_retry_down", "retry_batch", "mark_purging", "purge_videos", "purge_jobs", "forget_backfill"),
 }
 """Each has tests of its own."""
 CALLED_BY_VARIABLE = {"HeadObject", "StartContentModeration", "GetContentModeration", "ReceiveMessage"}

@@ -10,7 +10,7 @@ from msgspec import Struct, json
 
 from worker.store.database import SQL, Connection, Database, storable
 
-THE_WORKER = "the worker"  # who decides where no operator did
+THE_WORKER = "modworker"  # who decides where no operator did
 
 
 class Entry(Struct, frozen=True):

@@ -84,9 +84,14 @@ class Outlook(Struct, frozen=True):
 
 
 def way_of(video: Stopped, results_seconds: float) -> Way:
-    """How a video can be tried again. The newest job of its identity decides, whoever has bought it."""
+    """How a video can be tried again. The newest job of its identity decides, whoever has bought it.
+
+    A video without a job was never bought, unless it is uncertain: then a job may be that a restored database forgot.
+    """
     latest = video.latest
-    if latest is None or latest.serves or latest.is_unpaid:
+    if latest is None:
+        return "repay" if video.state == "uncertain" else "free"
+    if latest.serves or latest.is_unpaid:
         return "free"
     return "read" if latest.is_readable(results_seconds) else "repay"
 

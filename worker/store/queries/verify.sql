@@ -80,6 +80,7 @@ select b.name as backfill, v.bucket, v.key, v.state, j.state as job_state
          when 'active' then v.job_id is not null and (j.state is null or j.state not in ('intent', 'running', 'ready'))
          when 'failed' then v.job_id is not null and j.state is distinct from 'failed'
          when 'skipped' then v.job_id is not null and j.state is distinct from 'failed'
+         when 'uncertain' then v.job_id is not null and j.state is distinct from 'uncertain'
          when 'pending' then false
          else j.state is distinct from v.state
        end
