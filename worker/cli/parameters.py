@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from worker.errors import UsageError
-from worker.restored import Word
+
+if TYPE_CHECKING:  # help and the configuration need not wait for the clients that it would load
+    from worker.restored import Word
 
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 
