@@ -104,11 +104,11 @@ def test_retry_buys_what_failed_and_reads_what_was_paid(site: Site, desk: Desk, 
 
 def test_what_may_have_been_paid_is_bought_again_by_the_operators_word_only(site: Site, desk: Desk, query: Query):
     """`retry` names the number, the price and the command; with consent the price is told first, and paid once."""
-    site.configure(aws={"token_seconds": 0.001})
     site.service()
     films = manifest(site, "no-labels.mp4")
     lost = site.start("backfill", films, "--name", "films", failpoints={"StartContentModeration: after": ("kill", 1)})
     assert finished(lost).returncode == -9
+    site.configure(aws={"token_seconds": 0.001})
     until(lambda: not query("select from lane where expires_at > clock_timestamp()"))
     assert desk.run("backfill", films, "--name", "films") == 1
     assert states(query) == {"uncertain": 1}
