@@ -173,6 +173,7 @@ JOB = Job(
     version_id=None,
     min_confidence=50.0,
     channel=Channel(1, f"arn:aws:sns:{REGION}:{ACCOUNT}:AmazonRekognitionModeration", ROLE_ARN),
+    intent_at=0.0,
     is_replay=False,
 )
 CALLS: dict[str, Callable[[Clients], Awaitable[Any]]] = {
