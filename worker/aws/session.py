@@ -133,6 +133,7 @@ def _botocore_session(lane: Lane) -> AioSession:
     session = AioSession(profile=lane.profile)
     session.register_component("data_loader", _loader())
     session.set_config_variable("ignore_configured_endpoint_urls", True)
+    session.set_config_variable("region", lane.region)  # else botocore's own clients would ask the global STS
     return session
 
 
