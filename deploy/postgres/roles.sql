@@ -52,9 +52,12 @@ grant usage on all sequences in schema public to :"worker";
 alter default privileges for role :"owner" in schema public grant select, insert, update, delete on tables to :"worker";
 alter default privileges for role :"owner" in schema public grant usage on sequences to :"worker";
 
--- What was migrated, and for whom, is read only; a decision that was written down stays as it is.
+-- What was migrated, and for whom, is read only, but for what tells a restored database from others; a decision that
+-- was written down stays as it is.
 select format('revoke insert, update, delete on %I from %I', tablename, :'worker')
   from pg_tables where schemaname = 'public' and tablename in ('schema_migration', 'deployment') \gexec
+select format('grant update (%I) on deployment to %I', attname, :'worker')
+  from pg_attribute where attrelid = to_regclass('public.deployment') and attname in ('incarnation', 'restored_from') \gexec
 select format('revoke update, delete on %I from %I', tablename, :'worker')
   from pg_tables where schemaname = 'public' and tablename = 'audit' \gexec
 

@@ -20,10 +20,11 @@ import pytest
 from tests.conftest import DEPLOYMENT, KINDS
 from tests.postgres import DEBIAN_15, connected, drop_database, fresh_database
 from tests.store.steps import Steps
-from worker.store.database import open_database
+from worker.store.database import SQL, open_database
 
 FILE = Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sql"
 VIEWS = ("moderation_labels", "video_labels", "video_status")
+PLANS_WITHOUT_VALUES = 16  # the major version of PostgreSQL that began to
 OF_OTHERS = """
 select relname from pg_class where relnamespace = 'public'::regnamespace and relowner <> current_user::regrole
 """
@@ -41,6 +42,8 @@ BEYOND_THE_WORKER = (
     "truncate detection",
     "insert into schema_migration (version, sha256) values ('9999_mine', '')",
     "update deployment set name = 'another'",
+    "insert into deployment (name) values ('another')",
+    "delete from deployment",
     "update audit set who = 'nobody'",
     "delete from audit",
     "select * from pg_authid",
@@ -169,6 +172,21 @@ async def allowed(url: str, statements: Iterable[str]) -> list[str]:
 async def test_worker_goes_the_whole_way_of_a_video(roles: Roles):
     """Registration, claim, intent, start, notice, pages, settling and the check of the books need no right more."""
     await whole_way(roles)
+
+
+async def test_worker_has_the_rights_that_every_statement_needs(roles: Roles):
+    """Each of the program's statements is planned, with which its rights are checked, as the worker."""
+    refused = {}
+    async with connected(roles.url(roles.worker)) as connection:
+        if connection.get_server_version().major < PLANS_WITHOUT_VALUES:
+            pytest.skip("this server plans no statement without values")
+        await connection.execute(SQL["make_staging"].replace("on commit drop", ""))
+        for name in SQL.keys() - {"make_staging"}:
+            try:
+                await connection.execute(f"explain (generic_plan) {SQL[name]}")
+            except asyncpg.InsufficientPrivilegeError as error:
+                refused[name] = str(error)
+    assert refused == {}
 
 
 async def test_worker_changes_rows_and_nothing_else(roles: Roles):
