@@ -196,8 +196,9 @@ async def connect(url: str, **settings: str) -> asyncpg.Connection:
         UnreachableError: if the server cannot be reached or refuses; in one sentence, without the password.
 
     """
-    application = {"application_name": LIMITS["application_name"]}
-    return await _let_in(url, timeout=_CONNECT_SECONDS, server_settings=_with_those_of(url, application) | settings)
+    with _unreachable_after(url, ValueError):
+        settings = _with_those_of(url, {"application_name": LIMITS["application_name"]}) | settings
+    return await _let_in(url, timeout=_CONNECT_SECONDS, server_settings=settings)
 
 
 async def _let_in(dsn: str | None = None, **options: Any) -> asyncpg.Connection:
