@@ -18,7 +18,6 @@ from anyio.from_thread import BlockingPortal
 from tests.system.desk import Desk
 from tests.system.site import Site, finished, until
 from tests.system.small_aws import ACCOUNT, STS, SmallAws, serving
-from worker.aws import session
 from worker.aws.credentials import REREAD_SECONDS
 from worker.aws.rekognition import Rekognition
 from worker.aws.session import Clients, open_clients
@@ -174,13 +173,6 @@ async def test_many_refusals_lead_to_few_readings(aws: KeyedAws, keep: Callable[
     assert 0 < aws.identities - before <= passed_seconds / REREAD_SECONDS + 1
 
 
-def heeding_the_environment(lane: Lane, made: Callable[[Lane], Any] = session._botocore_session) -> Any:
-    """A session whose own clients can be led to this machine, which the worker's never are."""
-    heeding = made(lane)
-    heeding.set_config_variable("ignore_configured_endpoint_urls", False)
-    return heeding
-
-
 @pytest.mark.parametrize("is_web_identity", [False, True])
 async def test_assumed_roles_are_renewed_before_they_expire(
     aws: KeyedAws,
@@ -198,8 +190,6 @@ async def test_assumed_roles_are_renewed_before_they_expire(
         (tmp_path / "token").write_text("a token of the cluster's")
         monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
         monkeypatch.setenv("AWS_ROLE_ARN", ROLE)
-        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", aws.url)
-        monkeypatch.setattr(session, "_botocore_session", heeding_the_environment)
     async with opened(aws, **({} if is_web_identity else {"role_arn": ROLE})) as clients:
         until_seconds = time.monotonic() + aws.true_seconds + 1.0
         while time.monotonic() < until_seconds:

@@ -128,6 +128,14 @@ def sign_in(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SSOTokenProvider, "_SSO_TOKEN_CACHE_DIR", str(cache))
 
 
+def show_identity(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give this process the token by which a pod proves who it is."""
+    token = folder / "token"
+    token.write_text("testing")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+    monkeypatch.setenv("AWS_ROLE_ARN", ROLE_ARN)
+
+
 @pytest.fixture
 def environment(tmp_path: Path, canary: Listener, proxy: Listener) -> dict[str, str]:
     """Variables that lead every call astray which heeds them, and what goes to AWS to the proxy."""
@@ -218,10 +226,7 @@ async def test_a_web_identity_is_shown_to_aws(
     astray: None, proxy: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """The token by which a pod proves who it is goes to AWS."""
-    token = tmp_path / "token"
-    token.write_text("testing")
-    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
-    monkeypatch.setenv("AWS_ROLE_ARN", ROLE_ARN)
+    show_identity(tmp_path, monkeypatch)
     await opened(a_lane())
     assert proxy.hosts == {AWS["sts"]}
 
@@ -251,6 +256,21 @@ async def test_variants_of_awss_own_endpoints_are_heeded(
     monkeypatch.setenv(variable, "true")
     await opened(a_lane())
     assert proxy.hosts == {host}
+
+
+@pytest.mark.parametrize("way", ["role", "web identity"])
+async def test_the_config_files_endpoints_are_for_the_sdk_too(
+    astray: None, proxy: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+):
+    """What the SDK itself asks STS, of a profile or with a web identity, it asks where the config file says."""
+    if way == "web identity":
+        show_identity(tmp_path, monkeypatch)
+    async with listening() as configured:
+        for endpoints in ({"endpoint_url": configured.url}, {"endpoints": {"sts": configured.url}}):
+            configured.heard.clear()
+            await opened(a_lane(profile="role" if way == "role" else None, **endpoints))
+            assert configured.heard == ["POST / HTTP/1.1"]
+    assert proxy.heard == []
 
 
 @pytest.mark.parametrize("role_arn", [None, ROLE_ARN])

@@ -34,7 +34,7 @@ MOST_EXTRA_GETS = 1.5
 
 async def run(videos: int, seed: int) -> int:
     """Backfill an archive under each of the two plans."""
-    return max(await _under(name, plan, videos, seed) for name, plan in (("lost", LOST), ("tenfold", TENFOLD)))
+    return max([await _under(name, plan, videos, seed) for name, plan in (("lost", LOST), ("tenfold", TENFOLD))])
 
 
 async def _under(name: str, plan: str, videos: int, seed: int) -> int:

@@ -55,6 +55,26 @@ def _loader() -> Loader:
     return Loader(include_default_search_paths=True)
 
 
+class _LaneSession(AioSession):
+    """A session that has read nothing of the SDK's files yet, in the lane's region.
+
+    Its clients take their endpoint from the config file or from AWS, nowhere else; so do those that botocore makes of
+    it by itself, to which a profile's role or a web identity is shown.
+    """
+
+    def __init__(self, lane: Lane) -> None:
+        super().__init__(profile=lane.profile)
+        self._lane = lane
+        self.register_component("data_loader", _loader())
+        self.set_config_variable("region", lane.region)
+        self.set_config_variable("ignore_configured_endpoint_urls", True)
+
+    def create_client(self, service_name: str, *args: Any, **options: Any) -> Any:
+        """A client to be entered, as botocore makes it."""
+        options["endpoint_url"] = endpoint_of(self._lane, service_name)
+        return super().create_client(service_name, *args, **options)  # type: ignore[call-overload]
+
+
 @asynccontextmanager
 async def open_clients(lane: Lane, given: Credentials | None = None) -> AsyncIterator[Clients]:
     """Open the lane's clients, one after the other.
@@ -92,9 +112,9 @@ async def _credentials(lane: Lane, given: Credentials | None, stack: AsyncExitSt
     """
     if given is not None:
         return AioCredentials(given.access_key_id, given.secret_access_key)
-    if lane.profile and lane.profile not in _botocore_session(lane).available_profiles:
+    if lane.profile and lane.profile not in _LaneSession(lane).available_profiles:
         raise UsageError(f"the AWS config files have no profile {lane.profile!r}; write one that they have")
-    source = RenewedCredentials(lambda: _botocore_session(lane).get_credentials())
+    source = RenewedCredentials(lambda: _LaneSession(lane).get_credentials())
     if not lane.role_arn:
         return source
     sts = await stack.enter_async_context(_client(_session(lane, source), "sts", lane))
@@ -125,32 +145,18 @@ def _same_account(lane: Lane, account_id: str) -> Callable[[Found], Awaitable[No
     return guard
 
 
-def _botocore_session(lane: Lane) -> AioSession:
-    """A session that has read nothing of the SDK's files yet, and takes no endpoint from them or the environment.
-
-    Nor do the clients that botocore makes of it by itself, to which a profile's role or a web identity would be sent.
-    """
-    session = AioSession(profile=lane.profile)
-    session.register_component("data_loader", _loader())
-    session.set_config_variable("ignore_configured_endpoint_urls", True)
-    session.set_config_variable("region", lane.region)  # else botocore's own clients would ask the global STS
-    return session
-
-
 def _session(lane: Lane, credentials: Found) -> aioboto3.Session:
-    session = _botocore_session(lane)
+    session = _LaneSession(lane)
     vars(session)["_credentials"] = credentials  # botocore offers no other way
     if isinstance(credentials, RenewedCredentials):
         session.register("after-call", credentials.refused)
-    return aioboto3.Session(botocore_session=session, region_name=lane.region)
+    return aioboto3.Session(botocore_session=session)
 
 
 def _client(session: aioboto3.Session, service: str, lane: Lane) -> Any:
-    """A client that tries each call once and takes its endpoint from the config file or from AWS, nowhere else."""
+    """A client that tries each call once."""
     return session.client(
         service,  # type: ignore[call-overload]
-        region_name=lane.region,
-        endpoint_url=endpoint_of(lane, service),
         config=AioConfig(
             connect_timeout=CONNECT_SECONDS,
             read_timeout=READ_SECONDS,
