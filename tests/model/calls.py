@@ -190,7 +190,7 @@ class TakeReady(Call, frozen=True):
 
     async def of(self, store: Store) -> tuple[ReadyJob, ...]:
         ready = await store.jobs.ready(self.lane_id, in_hand=self.in_hand, limit=MANY, page_token_seconds=LONG_SECONDS)
-        return tuple(replace(job, age_seconds=0.0, asked=0) for job in sorted(ready, key=lambda job: job.id))
+        return tuple(replace(job, started_at=0.0, asked=0) for job in sorted(ready, key=lambda job: job.id))
 
 
 class WaitLonger(Call, frozen=True):
