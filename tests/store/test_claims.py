@@ -430,7 +430,7 @@ async def test_video_that_was_taken_up_in_vain_is_taken_up_alone(steps: Steps):
     owner, backfill = await steps.own(), await steps.backfill()
     await steps.register(backfill, owner, keys(3))
     await steps.claim(owner, backfill, limit=2)
-    await steps.claims.recover(owner.lane_id, [])
+    await steps.claims.recover(owner, [])
     alone = [await steps.claim(owner, backfill) for _ in range(3)]
     claimed = [[(video.object.key, video.claims) for video in claim.videos] for claim in alone]
     assert claimed == [[(keys(3)[0], 2)], [(keys(3)[1], 2)], [(keys(3)[2], 1)]]

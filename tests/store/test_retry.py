@@ -104,7 +104,7 @@ async def test_poison_is_taken_up_again_from_the_first_time(steps: Steps):
     await steps.register(backfill, owner, ["a.mp4"])
     for _ in range(3):
         await steps.claim(owner, backfill)
-        await steps.claims.recover(owner.lane_id, [])
+        await steps.claims.recover(owner, [])
     (video,) = (await steps.claim(owner, backfill)).videos
     await steps.claims.settle([Verdicted(video.id, "failed", "poison: taken up 3 times")])
     assert (await retry(steps, backfill))[1] == 1
