@@ -80,7 +80,8 @@ class Claims:
             tally = await _lock_tally(connection, owner, backfill)
             if tally is None:
                 return Claimed([], after, is_out_of_budget=False)
-            if in_doubt and await connection.fetchval(SQL["return_claimed_if_jobless"], owner.lane_id, in_doubt, [], 1):
+            put_back = _returning(owner, in_doubt, [], 1)
+            if in_doubt and await connection.fetchval(SQL["return_claimed_if_jobless"], *put_back):
                 tally = await _lock_tally(connection, owner, backfill) or tally
             rows = _company(await connection.fetch(SQL["pick_pending"], owner.lane_id, backfill.id, after, limit))
             expected = [_usd(estimate(backfill, row["size_bytes"], row["duration_ms"])) for row in rows]
