@@ -66,6 +66,7 @@ class Cursor(Struct, frozen=True):
     number: int
     digest: bytes
     next_token: str | None
+    restarts_left: int
 
 
 class Owner(Struct, frozen=True):
@@ -76,7 +77,8 @@ class Owner(Struct, frozen=True):
     lease: LaneHolder | None = None  # what it believes to hold
     has_inherited: bool = False
     claimed: tuple[Video, ...] = ()  # without an intent yet
-    is_repeating: bool = False  # a claim or its intents, whose commit may have gone through: until there is an answer
+    in_doubt: tuple[int, tuple[int, ...]] | None = None  # of a claim whose answer was lost: the backfill, what it took
+    is_repeating: bool = False  # the commit of intents, until there is an answer
     to_start: tuple[Job, ...] = ()  # with a committed intent
     answered: tuple[Started, ...] = ()  # with a JobId that is not recorded yet
     reading: tuple[Cursor, ...] = ()
@@ -111,8 +113,8 @@ class World(Struct, frozen=True):
 class Step(Struct, frozen=True):
     """Something that can happen: to `world`, after `call` to the database if there is one.
 
-    `then` puts the call's answer into the owner's hand. `unheard` is the owner if the answer to the commit is lost: it
-    has in hand what it had, to make the call again. None where losing the answer is no different from losing the call.
+    `then` puts the call's answer into the owner's hand. `unheard` tells what the owner is if the answer to the commit
+    is lost, most often what it was: it makes the call again. None for calls that nobody repeats.
     """
 
     told: str
@@ -120,7 +122,7 @@ class Step(Struct, frozen=True):
     call: Call | None = None
     then: Callable[[World, Any], World] = lambda world, _: world
     fault: Fault | None = None
-    unheard: Owner | None = None
+    unheard: Callable[[Any], Owner] | None = None
 
 
 class Protocol:
@@ -203,7 +205,7 @@ class Protocol:
             return after.with_owner(replace(owner, lease=lease))
 
         call = Acquire(self._lane_id, owner.holder)
-        yield Step(f"{owner.name} tries to take the lane", world, call, take, unheard=owner)
+        yield Step(f"{owner.name} tries to take the lane", world, call, take, unheard=_as_before(owner))
 
     def _of_the_lease(self, world: World, owner: Owner, contents: Contents) -> Iterator[Step]:
         """Take over what an earlier owner left; renew, lose or give back the lease; crash."""
@@ -211,7 +213,8 @@ class Protocol:
         if not owner.has_inherited:
             yield Step(f"{name} inherits the intents", world, Inherit(self._lane_id), _inherited_by(owner))
         claimed = tuple(video.id for video in owner.claimed)
-        yield Step(f"{name} returns claims that are in no hand", world, Recover(lease, claimed))
+        if owner.in_doubt is None:
+            yield Step(f"{name} returns claims that are in no hand", world, Recover(lease, claimed))
         if not holds(owner, contents):
             yield Step(f"{name} learns that it lost the lane", world.with_owner(owner.forgetful))
         elif not contents.lane["is_held"]:
@@ -223,22 +226,32 @@ class Protocol:
     def _to_claim(self, world: World, owner: Owner) -> Iterator[Step]:
         """Claim, HEAD, commit the intents."""
         name, lease, claimed = owner.name, owner.lease, owner.claimed
-        repeating = replace(owner, is_repeating=True)
         if not claimed and owner.has_inherited:
             for backfill in self._backfills:
-                call = Claim(lease, backfill, self._scope.claim_limit)
-                yield Step(f"{name} claims from {backfill.name}", world, call, _claims_in_hand_of(owner),
-                           unheard=repeating)  # fmt: skip
+                if owner.in_doubt is None or owner.in_doubt[0] == backfill.id:
+                    yield self._claim(world, owner, backfill)
         if claimed:
             intents = tuple(intent_for(video) for video in claimed)
             call = CommitIntents(lease, self._channel_id, intents)
+            repeating = replace(owner, is_repeating=True)
             yield Step(f"{name} commits the intents of {_keys(claimed)}", world, call, _intents_in_hand_of(owner),
-                       unheard=repeating)  # fmt: skip
+                       unheard=_as_before(repeating))  # fmt: skip
         if claimed and not owner.is_repeating:
             ids = tuple(video.id for video in claimed)
             out_of_hand = world.with_owner(replace(owner, claimed=()))
             yield Step(f"{name} gives {_keys(claimed)} back", out_of_hand, GiveBack(lease, ids), fault="stop")
             yield Step(f"{name} finds {_keys(claimed)} gone", out_of_hand, Refuse(ids), fault="gone")
+
+    def _claim(self, world: World, owner: Owner, backfill: Backfill) -> Step:
+        """A claim; what an earlier try may have taken is put back by it, and taken again."""
+        taken_before = owner.in_doubt[1] if owner.in_doubt else ()
+        call = Claim(owner.lease, backfill, self._scope.claim_limit, taken_before)
+
+        def in_doubt(videos: tuple[Video, ...]) -> Owner:
+            return replace(owner, in_doubt=(backfill.id, tuple(video.id for video in videos)))
+
+        told = f"{owner.name} claims from {backfill.name}"
+        return Step(told, world, call, _claims_in_hand_of(owner), unheard=in_doubt)
 
     def _to_start(self, world: World, owner: Owner) -> Iterator[Step]:
         """Start and confirm. A Start that never reaches AWS changes nothing, and is tried again."""
@@ -260,7 +273,7 @@ class Protocol:
         for started in owner.answered:
             out_of_hand = replace(owner, answered=_without(owner.answered, started))
             yield Step(f"{name} confirms {_name(started.job)}", world, Confirm(started), _is_now(out_of_hand),
-                       unheard=owner)  # fmt: skip
+                       unheard=_as_before(owner))  # fmt: skip
 
     def _to_read(self, world: World, owner: Owner) -> Iterator[Step]:
         """Take ready jobs, get their pages, act upon what else a Get told."""
@@ -275,7 +288,7 @@ class Protocol:
                 in_hand=_without(owner.in_hand, finding.job_id),
             )
             yield Step(f"{name} records {type(finding).__name__} of job {finding.job_id}", world, finding,
-                       _is_now(out_of_hand), unheard=owner)  # fmt: skip
+                       _is_now(out_of_hand), unheard=_as_before(owner))  # fmt: skip
 
     def _after_get(self, aws: Aws, owner: Owner, cursor: Cursor) -> Owner:
         """What one GetContentModeration puts into the owner's hand, by the program's own rules of reading."""
@@ -285,14 +298,16 @@ class Protocol:
         try:
             answer = aws.get(cursor.job.aws_job_id, cursor.next_token, minutes=self._scope.true_minutes)
         except AwsError as error:
-            if error.verdict is Verdict.RESTART_READ:
+            if error.verdict is Verdict.RESTART_READ and reader.may_restart:
                 reader.restart()
                 return replace(closed, reading=_with(closed.reading, _cursor_of(cursor.job, reader), _job_of_cursor))
-            return _finds(closed, Fail(Failure(job_id, "expired", "results expired", "expired")))
+            state = "expired" if error.verdict is Verdict.RESULTS_GONE else "failed"
+            return _finds(closed, Fail(Failure(job_id, state, "unreadable", state)))
         if answer.job_status == "IN_PROGRESS":
             return _finds(closed, WaitLonger(job_id))
         if answer.job_status == "FAILED":
-            return _finds(closed, Fail(Failure(job_id, "failed", "job failed", "failed", worth_another=True)))
+            failure = Failure(job_id, "failed", "job failed", "failed", worth_another=True, at_aws=True)
+            return _finds(closed, Fail(failure))
         page = reader.advance(answer)
         after = closed
         if page:
@@ -310,7 +325,7 @@ class Protocol:
         if owner.pages:
             told = ", ".join(f"page {page.number} of job {page.job_id}" for page in owner.pages)
             yield Step(f"{owner.name} writes {told}", world, WritePages(owner.pages), _written_by(owner),
-                       unheard=owner)  # fmt: skip
+                       unheard=_as_before(owner))  # fmt: skip
 
 
 def holds(owner: Owner, contents: Contents) -> bool:
@@ -332,12 +347,16 @@ def _is_now(owner: Owner) -> Callable[[World, Any], World]:
     return lambda world, _: world.with_owner(owner)
 
 
+def _as_before(owner: Owner) -> Callable[[Any], Owner]:
+    return lambda _: owner
+
+
 def _inherited_by(owner: Owner) -> Callable[[World, tuple[Job, ...]], World]:
     return lambda world, jobs: world.with_owner(replace(owner, has_inherited=True, to_start=jobs))
 
 
 def _claims_in_hand_of(owner: Owner) -> Callable[[World, tuple[Video, ...]], World]:
-    return lambda world, videos: world.with_owner(replace(owner, claimed=videos, is_repeating=False))
+    return lambda world, videos: world.with_owner(replace(owner, claimed=videos, in_doubt=None))
 
 
 def _intents_in_hand_of(owner: Owner) -> Callable[[World, tuple[Job, ...]], World]:
@@ -377,12 +396,13 @@ def _finds(owner: Owner, finding: Finding) -> Owner:
 
 def _reader_at(cursor: Cursor) -> _Cursor:
     reader = _Cursor(cursor.job)
-    reader._number, reader._digest, reader.next_token = cursor.number, cursor.digest, cursor.next_token
+    reader.number, reader.next_token = cursor.number, cursor.next_token
+    reader._digest, reader._restarts_left = cursor.digest, cursor.restarts_left
     return reader
 
 
 def _cursor_of(job: ReadyJob, reader: _Cursor) -> Cursor:
-    return Cursor(job, reader._number, reader._digest, reader.next_token)
+    return Cursor(job, reader.number, reader._digest, reader.next_token, reader._restarts_left)
 
 
 def _with(items: tuple[Any, ...], item: Any, key: Callable[[Any], int]) -> tuple[Any, ...]:

@@ -104,15 +104,16 @@ class Recover(Call, frozen=True):
 
 
 class Claim(Call, frozen=True):
-    """Take pending videos."""
+    """Take pending videos; `in_doubt` are those of an earlier try whose answer was lost."""
 
     owner: LaneHolder
     backfill: Backfill
     limit: int
+    in_doubt: tuple[int, ...]
 
     async def of(self, store: Store) -> tuple[Video, ...]:
-        claimed = await store.claims.claim(
-            self.owner, self.backfill, after=0, limit=self.limit, estimate=store.claim_estimate
+        claimed = await store.claims._claim(
+            self.owner, self.backfill, 0, self.limit, store.claim_estimate, list(self.in_doubt)
         )
         return tuple(claimed.videos)
 

@@ -106,9 +106,8 @@ class Explorer:
             self._reach(number, step.told, step.then(committed, outcome.answer), is_fault=bool(step.fault))
             if self._may_lose_answer(step, seen, outcome.contents):
                 told = f"{step.told}; the answer to the commit is lost"
-                self._reach(
-                    number, told, replace(seen.world.with_owner(step.unheard), contents=outcome.contents), is_fault=True
-                )
+                unheard = seen.world.with_owner(step.unheard(outcome.answer))
+                self._reach(number, told, replace(unheard, contents=outcome.contents), is_fault=True)
 
     def _may_lose_answer(self, step: Step, seen: _Seen, contents: int) -> bool:
         return (
