@@ -50,7 +50,7 @@ SAME = (("a.mp4",), ("a.mp4",))
 SMALL = (
     Scope("one video"),
     Scope("without notices", has_notices=False, faults=SHORT),
-    Scope("outages", faults=("lost_answer", "week"), most_faults=2),
+    Scope("outages", faults=("lost_answer", "week"), most_faults=2, has_true_clock=True),
     Scope("two faults", faults=("crash", "lost_commit", "restore"), most_faults=2),
     Scope("two videos", TWO, SHORT),
     Scope("two videos, one by one", TWO, ("crash", "lost_answer"), claim_limit=1),
