@@ -70,7 +70,8 @@ class Purge:
     @patient
     async def _windows(self, statement: str) -> list[tuple[int, int]]:
         """The ids from the first to the last that the statement tells, both ends counted, in windows."""
-        row = await self._database.pool.fetchrow(SQL[statement], self._backfill.id, timeout=BATCH_SECONDS)
+        async with self._database.unlimited() as connection:
+            row = await connection.fetchrow(SQL[statement], self._backfill.id, timeout=BATCH_SECONDS)
         if row is None or row["first"] is None:
             return []
         return [(id_, min(id_ + WINDOW - 1, row["last"])) for id_ in range(row["first"], row["last"] + 1, WINDOW)]
@@ -96,6 +97,7 @@ class Purge:
             return await self._drop(connection, job_ids)
 
     async def _lock(self, connection: Connection, job_ids: Sequence[int]) -> None:
+        await connection.execute(SQL["take_as_long_as_it_takes"])
         await connection.execute(SQL["lock_jobs"], job_ids)
         await connection.execute(SQL["lock_tallies_of_backfill"], self._backfill.id)
 
@@ -106,6 +108,7 @@ class Purge:
     @patient
     async def _finish(self) -> None:
         async with self._database.transaction("forget_backfill") as connection:
+            await connection.execute(SQL["take_as_long_as_it_takes"])
             await connection.execute(SQL["forget_tallies"], self._backfill.id)
             await connection.execute(SQL["forget_backfill"], self._backfill.id, timeout=BATCH_SECONDS)
 

@@ -1,3 +1,7 @@
+-- name: take_as_long_as_it_takes
+-- For the transactions of an operator's command: a batch may hold any number of detections.
+set local statement_timeout = 0
+
 -- name: lock_tallies_of_backfill
 -- Claims, retries and registrations of the backfill wait until the decision to purge it is committed, and see it.
 select pending, active from tally where backfill_id = $1 order by lane_id for no key update
