@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.store.steps import Steps, page, seen
-from tests.store.test_retry import CONSENTING, attached, bought, failed_at_aws, lost_once, retry, uncertain
+from tests.store.test_retry import CONSENTING, attached, bought, failed_at_aws, lost_once, retry, uncertain, unreadable
 from worker import failpoints
 from worker.errors import UsageError
 from worker.model import Backfill
@@ -23,7 +23,7 @@ async def purge(steps: Steps, backfill: Backfill) -> Purged:
 
 async def left(steps: Steps) -> dict[str, Any]:
     """How many rows the tables hold that a purge is about."""
-    tables = ("backfill", "tally", "video", "job", "detection", "job_label")
+    tables = ("backfill", "tally", "video", "job", "detection", "job_label", "page_aside")
     return {table: await steps.value(f"select count(*) from {table}") for table in tables}
 
 
@@ -43,13 +43,14 @@ async def test_final_backfill_goes_without_a_trace_but_in_the_audit(steps: Steps
     await steps.finish(owner, [job])
     await steps.pages.write([page(job.id, detections=seen(4))])
     await uncertain(steps, owner, backfill, ["d.mp4"])
-    assert await purge(steps, backfill) == Purged(videos=4, jobs=5, shared=0, labels=10)
+    await unreadable(steps, owner, backfill, ["e.mp4"])
+    assert await purge(steps, backfill) == Purged(videos=5, jobs=6, shared=0, labels=15)
     assert set((await left(steps)).values()) == {0}
     kept = (
         "select who, backfill, detail ->> 'done', detail ->> 'uncertain', detail ->> 'labels', detail ->> 'spent_usd'"
     )
     assert await steps.rows(f"{kept} from audit where action = 'purge'") == [
-        ("an operator", "archive", "3", "1", "10", "0.3")
+        ("an operator", "archive", "3", "1", "10", "0.4")
     ]
 
 

@@ -17,7 +17,7 @@ from worker.model import UNREADABLE, Backfill, Failure, Job, Object
 from worker.store.claims import Verdicted
 from worker.store.database import SQL
 from worker.store.guards import Guards, Suspicion
-from worker.store.jobs import ENOUGH_JOBS
+from worker.store.jobs import ENOUGH_JOBS, Aside
 from worker.store.leases import LaneHolder
 from worker.store.purge import Purge
 from worker.store.retries import Outlook, Retries, Terms
@@ -48,7 +48,8 @@ async def unreadable(steps: Steps, owner: LaneHolder, backfill: Backfill, keys: 
     job_ids = await steps.ready(owner, backfill, keys)
     for job_id in job_ids:
         await steps.pages.write([page(job_id, detections=seen(5), next_token="more")])
-        await steps.jobs.fail(Failure(job_id, "failed", f"{UNREADABLE}: a name of 10,000 symbols", "failed"))
+        failure = Failure(job_id, "failed", f"{UNREADABLE}: a name of 10,000 symbols", "failed")
+        await steps.jobs.fail(failure, Aside(2, b"what came"))
     return job_ids
 
 
@@ -136,7 +137,7 @@ async def test_unreadable_result_is_read_again_for_nothing(steps: Steps):
     assert await steps.money(backfill) == (reserved, spent)
     (job,) = await steps.jobs.ready(owner.lane_id, in_hand=[], limit=9, page_token_seconds=60)
     assert (job.id, job.next_page, job.next_token, job.detections) == (job_id, 1, None, 0)
-    assert await steps.value("select count(*) from detection") == 0
+    assert await steps.value("select (select count(*) from detection) + (select count(*) from page_aside)") == 0
     await steps.pages.write([page(job_id, detections=seen(7))])
     assert await videos(steps, backfill) == [("done", None, 1)]
     assert await steps.value("select count(*) from moderation_labels") == 7

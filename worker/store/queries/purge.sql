@@ -78,6 +78,8 @@ with bought as (
   returning j.id, j.lane_id, j.backfill_id, j.cost_usd
 ), found as (
   delete from detection d using gone g where d.job_id = g.id returning 1
+), aside as (
+  delete from page_aside a using gone g where a.job_id = g.id
 ), summaries as (
   delete from job_label l using gone g where l.job_id = g.id
 ), change as (

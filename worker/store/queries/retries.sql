@@ -59,6 +59,8 @@ with going as (
     from job j where j.id = any($1::bigint[]) and j.state = 'failed'
 ), dropped as (
   delete from detection d using old o where d.job_id = o.id
+), aside as (
+  delete from page_aside a using old o where a.job_id = o.id
 ), reopened as (
   update job j
      set state = 'ready', ready_at = coalesce(j.ready_at, clock_timestamp()), settled_at = null, reason = null,
