@@ -72,6 +72,17 @@ def edge_site(tmp_path: Path, database_url: str):
         yield site
 
 
+async def test_crash_point_8_message_outlives_the_process(edge_site: Site):
+    """A notice whose mark is not committed stays on the queue: it is deleted after the commit, never before."""
+    finished(
+        edge_site.start("backfill", str(edge_site.folder / ARCHIVE), failpoints={"mark_finished: before": ("kill", 1)})
+    )
+    attributes = edge_site.client("sqs").get_queue_attributes(
+        QueueUrl=edge_site.lane().queue_url, AttributeNames=["All"]
+    )["Attributes"]
+    assert int(attributes["ApproximateNumberOfMessages"]) + int(attributes["ApproximateNumberOfMessagesNotVisible"]) > 0
+
+
 async def test_crash_point_11_page_token_expired(edge_site: Site):
     """A token that has expired lets the reading start over; what was written is skipped; the labels are the same."""
     done = edge_site.run("backfill", str(edge_site.folder / ARCHIVE))
