@@ -21,7 +21,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-
 # A folder of videos is looked at for real; everything else is taken as the config file says.
 ANALYST := $(if $(filter s3://% %.csv %.jsonl,$(SOURCE)),,MODWORKER_LOCAL__ANALYST=onnx)
 
-.PHONY: help run test check fuzz lock clean
+.PHONY: help run test check fuzz soak mutants lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ check: $(READY) ## lint, types, and the direction of imports
 
 fuzz: $(READY) ## send 100,000 malformed requests to a local service: make fuzz SEED=2
 	@$(BIN)/python -m tests.local.fuzz --requests 100000 $(if $(SEED),--seed $(SEED))
+
+soak: $(READY) ## prove what docs/reliability.md says, for two hours: make soak SCALE=0.1
+	@$(BIN)/python -m tests.soak $(if $(SCALE),--scale $(SCALE)) $(if $(SEED),--seed $(SEED))
+
+mutants: $(READY) ## see that the tests catch wrong versions of the program
+	@$(BIN)/python -m tests.mutants
 
 lock: $(READY) ## pin every dependency anew, with hashes
 	@$(COMPILE) --all-extras --group dev pyproject.toml --output-file requirements.lock

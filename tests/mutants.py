@@ -169,7 +169,7 @@ MUTANTS = (
     Mutant(
         "a page too few that is not missed",
         "worker/store/pages.py",
-        "if not run or page.number == run[-1].number + 1:",
+        "if not run or (page.number == run[-1].number + 1 and page.follows == run[-1].digest):",
         "if not run or page.number > run[-1].number:",
         "tests/store/test_pages.py",
     ),
