@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import anyio
+import asyncpg
 import structlog
 from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
@@ -185,4 +186,18 @@ async def confirm(jobs: Jobs, started: ObjectReceiveStream[Started]) -> None:
     """Record JobIds, many in one statement."""
     async with started:
         async for batch in batches(started, size=CONFIRMS_AT_ONCE, linger_seconds=CONFIRM_LINGER_SECONDS):
-            await jobs.confirm(batch)
+            await _confirm(jobs, batch)
+
+
+async def _confirm(jobs: Jobs, batch: Sequence[Started]) -> None:
+    """Record the JobIds; one that belongs to another job already is found by recording each on its own."""
+    try:
+        await jobs.confirm(batch)
+    except asyncpg.UniqueViolationError:
+        if len(batch) > 1:
+            for item in batch:
+                await _confirm(jobs, [item])
+            return
+        job_id = batch[0].job.id
+        log.error("JobId of another job", job=job_id, aws_job_id=batch[0].aws_job_id)
+        await jobs.fail(Failure(job_id, "uncertain", "AWS gave the JobId of another job", "uncertain"))
