@@ -199,5 +199,5 @@ async def _confirm(jobs: Jobs, batch: Sequence[Started]) -> None:
                 await _confirm(jobs, [item])
             return
         job_id = batch[0].job.id
-        log.error("JobId of another job", job=job_id, aws_job_id=batch[0].aws_job_id)
+        log.warning("JobId of another job", job=job_id, aws_job_id=batch[0].aws_job_id)
         await jobs.fail(Failure(job_id, "uncertain", "AWS gave the JobId of another job", "uncertain"))
