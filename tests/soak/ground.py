@@ -6,13 +6,14 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.postgres import KINDS, fresh_database, migrated, template, throwaway_server
-from tests.system.site import Site, jobs_faster, until
+from tests.system import site as system_site
+from tests.system.site import Site, jobs_faster
 from tests.system.truth import rows_in
 
 ARCHIVE = "s3://synthetic-archive/"
@@ -55,6 +56,11 @@ def lanes(site: Site, names: Mapping[str, str], **changes: Any) -> None:
     for section in [section for section in site.sections if section.startswith("lanes.")]:
         del site.sections[section]
     site.configure(**{f"lanes__{name}": site.local_lane(region, **changes) for name, region in names.items()})
+
+
+def until(condition: Callable[[], Any], *, within_seconds: float = 180.0) -> Any:
+    """Poll a condition until it is true; the machine may have other things to do."""
+    return system_site.until(condition, within_seconds=within_seconds)
 
 
 async def count(site: Site, condition: str) -> int:
