@@ -115,7 +115,7 @@ async def _finished(worker: WorkerProcess) -> subprocess.CompletedProcess[str]:
 async def _looked_at(site: Site, days: float, wrong: list[str]) -> tuple[Counter[str], list[str]]:
     states = await states_in(site.database_url)
     told(f"{days} days: {dict(states)}")
-    found = await findings(site, registered=VIDEOS)
+    found = await findings(site, registered=VIDEOS, are_labels_read=days < 7)
     if days < 7:
         wrong += found
         wrong += [f"{states[state]} videos are {state}" for state in ("uncertain", "expired") if states[state]]
