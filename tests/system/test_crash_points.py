@@ -30,7 +30,7 @@ from tests.system.crashes import (
 )
 from tests.system.site import ROOT, Site, finished, jobs_faster, until
 
-CRASHES_A_POINT = 2
+CRASHES = 5  # beyond one of each crash point
 
 
 @pytest.mark.parametrize("crash_point", CRASH_POINTS)
@@ -38,14 +38,17 @@ async def test_crash_point(crash_point: str, fresh_url: Callable[[], str], tmp_p
     """Whatever place of it a worker dies at, or loses an answer at, another one ends its work; the books are true."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
-    drawn = random.Random(seed).sample(all_crashes(crash_point), CRASHES_A_POINT)
-    recoveries = await _recover_from(drawn, fresh_url, tmp_path)
-    for recovery in recoveries:
-        print(f"{recovery.crash}: happened {recovery.happened}, {recovery.seconds:.1f} s")
-    assert not [(str(recovery.crash), recovery.wrong, recovery.logs) for recovery in recoveries if recovery.wrong]
+    await _recover_from([random.Random(seed).choice(all_crashes(crash_point))], fresh_url, tmp_path)
 
 
-async def _recover_from(crashes: list[Crash], fresh_url: Callable[[], str], folder: Path) -> list[Recovery]:
+async def test_crash_points_at_random(fresh_url: Callable[[], str], tmp_path: Path):
+    """Some more of all of them, side by side on one service."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    await _recover_from(random.Random(seed).sample(all_crashes(), CRASHES), fresh_url, tmp_path)
+
+
+async def _recover_from(crashes: list[Crash], fresh_url: Callable[[], str], folder: Path) -> None:
     recoveries: list[Recovery] = []
     with ExitStack() as sites:
         prepared = []
@@ -61,7 +64,9 @@ async def _recover_from(crashes: list[Crash], fresh_url: Callable[[], str], fold
         async with anyio.create_task_group() as all_at_once:
             for site, crash in prepared:
                 all_at_once.start_soon(recover, site, crash)
-    return recoveries
+    for recovery in recoveries:
+        print(f"{recovery.crash}: happened {recovery.happened}, {recovery.seconds:.1f} s")
+    assert not [(str(recovery.crash), recovery.wrong, recovery.logs) for recovery in recoveries if recovery.wrong]
 
 
 @pytest.fixture
