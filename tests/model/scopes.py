@@ -61,7 +61,7 @@ SMALL = (
 """What every run of the tests explores."""
 
 LARGE = (
-    Scope("one video", has_true_clock=False),
+    Scope("one video", has_true_clock=True),
     Scope("two videos", TWO, has_true_clock=True),
     Scope("one object in two backfills", SAME, has_true_clock=True),
     Scope("outages", TWO, OUTAGES, has_true_clock=True),
