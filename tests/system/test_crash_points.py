@@ -120,7 +120,7 @@ async def test_crash_point_15_stopped_beyond_its_lease(site: Site):
     until(lambda: site.ledger()["paid_jobs"] >= 20)
     stopped.send_signal(signal.SIGSTOP)
     second = site.start("backfill", "s3://synthetic-archive/")
-    until(lambda: site.ledger()["paid_jobs"] >= 60)
+    until(lambda: site.ledger()["paid_jobs"] >= 60, within_seconds=90)
     stopped.send_signal(signal.SIGCONT)
     ended = finished(second)
     assert ended.returncode == 1, ended.stderr
