@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from tests.aws_cli.program import installed
 from tests.deploy.test_aws_permissions import HOST, ROLE, reset
@@ -52,6 +55,7 @@ def run(script: str, url: str, home: Path) -> None:
     assert ended.returncode == 0, ended.stderr
 
 
+@pytest.mark.skipif(shutil.which("jq") is None, reason="one of the commands needs jq")
 def test_the_commands_make_what_the_files_say(moto_url: str, tmp_path: Path):
     """Queues, topic and roles are afterwards as the files have them, and the topic's messages reach the queue."""
     reset(moto_url)
