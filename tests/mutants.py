@@ -47,9 +47,9 @@ MUTANTS = (
         "tests/store/test_pages.py",
     ),
     Mutant(
-        "pages accepted without comparing the cursor",
+        "pages accepted without comparing what comes before them",
         "worker/store/queries/pages.sql",
-        "j.state = 'ready' and j.next_page = p.first_number",
+        "j.state = 'ready' and j.next_page = p.first_number and coalesce(j.digest, '') = p.follows",
         "j.state = 'ready'",
         "tests/store/test_pages.py",
     ),
