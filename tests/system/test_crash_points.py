@@ -29,6 +29,7 @@ from tests.system.crashes import (
     places,
 )
 from tests.system.site import ROOT, Site, finished, jobs_faster, until
+from worker.local.analysts.bucket_names import EDGE_CASES_BUCKET
 
 CRASHES = 5  # beyond one of each crash point
 
@@ -79,9 +80,9 @@ def edge_site(tmp_path: Path, database_url: str):
 
 async def test_crash_point_8_message_outlives_the_process(edge_site: Site):
     """A notice whose mark is not committed stays on the queue: it is deleted after the commit, never before."""
-    finished(
-        edge_site.start("backfill", str(edge_site.folder / ARCHIVE), failpoints={"mark_finished: before": ("kill", 1)})
-    )
+    archive = edge_site.folder / "one.csv"
+    archive.write_text(f"{EDGE_CASES_BUCKET},three-versions.mp4\n")
+    finished(edge_site.start("backfill", str(archive), failpoints={"mark_finished: before": ("kill", 1)}))
     attributes = edge_site.client("sqs").get_queue_attributes(
         QueueUrl=edge_site.lane().queue_url, AttributeNames=["All"]
     )["Attributes"]
