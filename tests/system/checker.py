@@ -58,8 +58,12 @@ def _paid_twice(paid: list[dict[str, Any]]) -> Iterator[str]:
 
 
 async def _unknown_here(site: Site, paid: list[dict[str, Any]]) -> Iterator[str]:
-    rows = await rows_in(site.database_url, "select aws_job_id from job where aws_job_id is not null")
-    here, there = {row["aws_job_id"] for row in rows}, {job["job_id"] for job in paid}
+    """A job that may have been bought, as `uncertain` says, is not forgotten."""
+    rows = await rows_in(site.database_url, "select aws_job_id, tag, state from job")
+    uncertain = {row["tag"] for row in rows if row["state"] == "uncertain"}
+    here = {row["aws_job_id"] for row in rows if row["aws_job_id"]}
+    here |= {job["job_id"] for job in paid if job["tag"] in uncertain}
+    there = {job["job_id"] for job in paid}
     wrong = [f"job {name} was paid for and is unknown here" for name in sorted(there - here)]
     return iter(wrong + [f"job {name} is unknown to the service" for name in sorted(here - there)])
 
