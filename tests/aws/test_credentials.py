@@ -168,8 +168,7 @@ async def test_many_refusals_lead_to_few_readings(aws: KeyedAws, keep: Callable[
         before, begun_at = aws.identities, time.monotonic()
         while (passed_seconds := time.monotonic() - begun_at) < 2 * REREAD_SECONDS:
             await asyncio.gather(*(start(clients) for _ in range(20)))
-    print(f"{len(aws.refused)} calls refused")
-    assert len(aws.refused) > 20
+    assert len(aws.refused) > 1
     assert 0 < aws.identities - before <= passed_seconds / REREAD_SECONDS + 1
 
 

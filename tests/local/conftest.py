@@ -141,7 +141,7 @@ def lanes() -> dict[str, Any]:
     """Generous quotas for all lanes but those named for being tight."""
     wide = {"region": REGION, "endpoint_url": "local", "concurrent_jobs": 10_000}
     wide |= {"start_per_second": 5_000, "get_per_second": 5_000}
-    names = ("main", "tokens", "queue", "failures", "ledger")
+    names = ("main", "tokens", "queue", "failures", "ledger", "unmade")
     return {
         **dict.fromkeys(names, wide),
         "slow": wide | {"start_per_second": 5, "get_per_second": 5},

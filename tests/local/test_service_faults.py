@@ -332,7 +332,7 @@ def test_a_fault_has_its_time(new_service: Callable[..., Service]) -> None:
     """Seconds are those of the service's clock since the plan was put in force."""
     service = new_service(speed=10).start()
     sts = service.client("sts")
-    window = {"fault": "error", "code": "ExpiredTokenException", "from_seconds": 5, "until_seconds": 10}
+    window = {"fault": "error", "code": "ExpiredTokenException", "from_seconds": 20, "until_seconds": 60}
     put_plan(service, {"calls": [window | {"operations": ["GetCallerIdentity"]}]})
     assert outcome(sts.get_caller_identity) == "ok"
     until(lambda: outcome(sts.get_caller_identity) == "ExpiredTokenException")

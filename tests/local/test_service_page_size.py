@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.local.conftest import AT_ONCE, Service
+from tests.local.conftest import AT_ONCE, Service, finished
 from tests.system.truth import labels_of
 
 KEY = {"Bucket": "synthetic-edge-cases", "Name": "three-versions.mp4"}
@@ -16,7 +16,7 @@ def test_largest_page_bounds_every_page(tmp_path: Path):
     try:
         rekognition = service.start().client("rekognition")
         job_id = rekognition.start_content_moderation(Video={"S3Object": KEY})["JobId"]
-        first = rekognition.get_content_moderation(JobId=job_id, MaxResults=1000)
+        first = finished(rekognition, job_id, MaxResults=1000)
         assert len(first["ModerationLabels"]) == 7
         assert labels_of(rekognition, job_id).total() == 30
     finally:

@@ -266,10 +266,10 @@ def test_queues_are_listed_in_pages(sqs: Any) -> None:
 
 def test_a_queue_of_a_lane_is_there_by_itself(service: Service) -> None:
     """A lane's queue needs no making, is listed, keeps messages for 14 days, and takes attributes like any other."""
-    sqs, url = service.client("sqs", "tokens"), service.lane("tokens").queue_url
-    account = account_of("tokens")
-    assert sqs.list_queues(QueueNamePrefix="token")["QueueUrls"] == [url]
-    assert sqs.create_queue(QueueName="tokens")["QueueUrl"] == url
+    sqs, url = service.client("sqs", "unmade"), service.lane("unmade").queue_url
+    account = account_of("unmade")
+    assert sqs.list_queues(QueueNamePrefix="unm")["QueueUrls"] == [url]
+    assert sqs.create_queue(QueueName="unmade")["QueueUrl"] == url
     assert attributes_of(sqs, url)["MessageRetentionPeriod"] == "1209600"
 
     dead_url = sqs.create_queue(QueueName="dead")["QueueUrl"]

@@ -103,6 +103,18 @@ async def true_end(site: Site, worker: WorkerProcess) -> Log:
     return [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
 
 
+def until_still(read: Callable[[], int], still_seconds: float = 1.0) -> int:
+    """The number, once it has stayed the same for so long."""
+    number, since = read(), time.monotonic()
+    deadline = since + END_SECONDS
+    while time.monotonic() < since + still_seconds:
+        assert time.monotonic() < deadline, f"{number} and still rising"
+        if (now := read()) != number:
+            number, since = now, time.monotonic()
+        time.sleep(0.05)
+    return number
+
+
 def told(log: Log, event: str) -> Log:
     """The lines of one sentence."""
     return [line for line in log if line["event"] == event]
@@ -355,10 +367,7 @@ async def test_full_disk(tmp_path: Path, portal: BlockingPortal, disk: Path, whe
         with full(disk):
             if where == "log":
                 await use_up_log(url)
-            time.sleep(2.5)
-            paid_jobs = site.ledger()["paid_jobs"]
-            time.sleep(1.0)
-            assert site.ledger()["paid_jobs"] == paid_jobs < VIDEOS
+            assert until_still(lambda: site.ledger()["paid_jobs"]) < VIDEOS
             assert worker.poll() is None
         log = await true_end(site, worker)
         if where == "tables":
