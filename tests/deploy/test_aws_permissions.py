@@ -57,7 +57,7 @@ async def listing(clients: Clients, place: Place) -> None:
     """As `enqueue` looks at a prefix."""
     objects = Objects(clients.s3)
     await objects.region_of(place.bucket)
-    assert [found.key async for found in objects.list(place.bucket, "2024/")] == [KEY]
+    assert [found.key for found in (await objects.page(place.bucket, "2024/", None)).objects] == [KEY]
 
 
 CALLS: dict[str, Callable[[Clients, Place], Awaitable[Any]]] = {

@@ -94,12 +94,12 @@ def half_way(site: Site, paid_jobs: int = 10) -> WorkerProcess:
     return worker
 
 
-async def true_end(site: Site, worker: WorkerProcess) -> Log:
+async def true_end(site: Site, worker: WorkerProcess, videos: int = VIDEOS) -> Log:
     """The worker's log, once it has ended by itself with true books."""
     done = finished(worker, seconds=END_SECONDS)
     assert done.returncode in (0, 1), done.stderr  # 1: some of the archive's videos end FAILED
     assert "Traceback" not in done.stderr
-    assert await findings(site, registered=VIDEOS) == []
+    assert await findings(site, registered=videos) == []
     return [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
 
 
@@ -362,14 +362,15 @@ async def test_full_disk(tmp_path: Path, portal: BlockingPortal, disk: Path, whe
     """
     running = portal.wrap_async_context_manager(embedded_postgres(disk, SMALL))
     with running as url, Site(tmp_path, url) as site:
-        slow(site, migrate=True).configure(lanes__main={"start_per_second": 10})  # claims are a few ahead of the starts
+        many = 4 * VIDEOS  # more than the tables' half-empty pages take
+        slow(site, migrate=True).configure(local={"videos": many}, lanes__main={"start_per_second": 50})
         worker = half_way(site, paid_jobs=1)
         with full(disk):
             if where == "log":
                 await use_up_log(url)
-            assert until_still(lambda: site.ledger()["paid_jobs"]) < VIDEOS
+            assert until_still(lambda: site.ledger()["paid_jobs"]) < many
             assert worker.poll() is None
-        log = await true_end(site, worker)
+        log = await true_end(site, worker, many)
         if where == "tables":
             assert any("No space left on device" in line["reason"] for line in told(log, WAITING))
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 from botocore.exceptions import ClientError
+from msgspec import Struct
 
 from worker.aws.answers import translated
 from worker.errors import AwsError, UnreadableError, Verdict
 from worker.model import Object, ResolvedObject
 
 NO_VERSION = "null"  # what S3 answers for an object that was written before its bucket kept versions
-
-
 _LONGEST_TEXT = 1_024  # symbols: VersionIds have no more, ETags far fewer
+
+
+class Listed(Struct, frozen=True):
+    """One page of a listing; `next` leads to the one that follows, None after the last."""
+
+    objects: list[Object]
+    next: str | None
 
 
 class Objects:
@@ -45,29 +50,21 @@ class Objects:
                 storage_class=_text(response.get("StorageClass")) or "STANDARD",
             )
 
-    async def list(self, bucket: str, prefix: str) -> AsyncIterator[Object]:
-        """Every object below a prefix, page by page; markers of folders are left out.
+    async def page(self, bucket: str, prefix: str, token: str | None) -> Listed:
+        """The page of a listing that a token leads to, None for the first; markers of folders are left out.
 
         Raises:
             AwsError: an UnreadableError for a listing that has no end.
 
         """
-        token: dict[str, str] = {}
-        while True:
-            with translated():
-                page = await self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, **token)
-                found = [
-                    Object(bucket, entry["Key"], size_bytes=entry.get("Size")) for entry in page.get("Contents", [])
-                ]
-                following = {"ContinuationToken": page["NextContinuationToken"]} if page.get("IsTruncated") else None
-                if following == token:
-                    raise UnreadableError("a page of the listing names itself as the next one")
-            for named in found:
-                if not named.key.endswith("/"):
-                    yield named
-            if following is None:
-                return
-            token = following
+        continued = {"ContinuationToken": token} if token is not None else {}
+        with translated():
+            page = await self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, **continued)
+            found = [Object(bucket, entry["Key"], size_bytes=entry.get("Size")) for entry in page.get("Contents", [])]
+            following = str(page["NextContinuationToken"]) if page.get("IsTruncated") else None
+            if following is not None and following == token:
+                raise UnreadableError("a page of the listing names itself as the next one")
+        return Listed([named for named in found if not named.key.endswith("/")], following)
 
     async def region_of(self, bucket: str, example: Object | None = None) -> str | None:
         """The region of a bucket, as S3 tells even where it refuses; None where it tells nothing.

@@ -15,6 +15,7 @@ from worker.aws.manifests import BadRow, impossible, read_manifest
 from worker.aws.objects import Objects
 from worker.errors import AwsError, UsageError, Verdict
 from worker.model import Object
+from worker.pipeline.listing import listing
 
 _PREFIX = re.compile(r"s3://(?P<bucket>[0-9A-Za-z._-]{3,255})(?:/(?P<prefix>.*))?", re.DOTALL)
 
@@ -134,7 +135,7 @@ def survey(manifest: Manifest) -> Survey:
     return Survey(examples, first_bad_row)
 
 
-async def objects_of(source: Source, listing: Objects) -> AsyncGenerator[Object | BadRow, None]:
+async def objects_of(source: Source, objects: Objects) -> AsyncGenerator[Object | BadRow, None]:
     """The objects that a source names, in its order.
 
     Raises:
@@ -147,7 +148,7 @@ async def objects_of(source: Source, listing: Objects) -> AsyncGenerator[Object 
         return
     number = 0
     try:
-        async for named in listing.list(source.bucket, source.prefix):
+        async for named in listing(objects, source.bucket, source.prefix):
             number += 1
             reason = impossible(named)
             yield BadRow(source.text, number, reason) if reason else named
