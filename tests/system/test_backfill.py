@@ -15,7 +15,10 @@ from tests.system.truth import labels_at_service, labels_in, starts_by_object, s
 async def test_thousand_videos_over_two_lanes_equal_the_services_truth(site: Site):
     """Every label of 1,000 videos over two lanes is there once, each video is paid once, and the books are true."""
     site.configure(
-        local={"videos": 1000}, lanes__main=site.local_lane("us-east-1"), lanes__other=site.local_lane("us-east-1")
+        local={"videos": 1000},
+        moderation={"min_confidence": 70.0},
+        lanes__main=site.local_lane("us-east-1"),
+        lanes__other=site.local_lane("us-east-1"),
     )
     site.service()
     done = site.run("backfill", "s3://synthetic-archive/")
