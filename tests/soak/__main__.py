@@ -12,7 +12,7 @@ from tests.soak import crashes, database_kills, denied, kills, memory, notices, 
 
 PROGRAMS: dict[str, Callable[[float, int], Awaitable[int]]] = {
     "crashes": lambda _, seed: crashes.run(seed),
-    "kills": lambda scale, seed: kills.run(kills=round(1000 * scale), seed=seed, videos=round(12_000 * scale)),
+    "kills": lambda scale, seed: kills.run(kills=round(1000 * scale), seed=seed, videos=round(26_000 * scale)),
     "starts": lambda scale, seed: starts.run(videos=round(50_000 * scale), seed=seed),
     "notices": lambda scale, seed: notices.run(videos=round(2_000 * scale), seed=seed),
     "outages": lambda _, seed: outages.run(seed),
