@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -74,9 +75,10 @@ async def _kill_the_server(folder: Path, site: Site, seconds: float) -> int:
     """Kill the server's first process as often as it is there; the keeper starts it again."""
     kills, ends_at = 0, time.monotonic() + seconds
     while time.monotonic() < ends_at:
-        pid = int(next(folder.glob("postgresql-*/**/postmaster.pid")).read_text(encoding="ascii").split()[0])
-        os.kill(pid, signal.SIGKILL)
-        kills += 1
+        with suppress(StopIteration, ProcessLookupError):  # it is about to be started again
+            pid = int(next(folder.glob("postgresql-*/**/postmaster.pid")).read_text(encoding="ascii").split()[0])
+            os.kill(pid, signal.SIGKILL)
+            kills += 1
         time.sleep(EVERY_SECONDS)
     while True:
         try:

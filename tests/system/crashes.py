@@ -57,7 +57,7 @@ KEYS = (  # no entries, one, a full page, one more, three pages; one that FAILS 
     "unsupported-codec.mp4",
     "archived.mp4",
 )
-JOB_SECONDS = 0.3
+JOB_SECONDS = 0.8
 ARCHIVE = "archive.csv"
 BACKFILL_SECONDS = 90
 PASSINGS = (1, 2)
