@@ -421,29 +421,30 @@ def test_notices_are_unreadable(faulty: Service, keys: list[str], put: Put) -> N
 
 def test_notices_are_late(faulty: Service, keys: list[str], put: Put) -> None:
     """A late notice is in no queue before its time, and is sent then; the delays of several faults add up."""
-    put(notices=[{"fault": "late", "seconds": 0.5}, {"fault": "late", "seconds": 0.5}])
+    put(notices=[{"fault": "late", "seconds": 2}, {"fault": "late", "seconds": 2}])
     sqs, queue_url = faulty.client("sqs", "failures"), faulty.lane("failures").queue_url
     rekognition = faulty.client("rekognition", "failures")
     began_ms = time.time() * 1000
     finished(rekognition, start(rekognition, keys[5], NotificationChannel=faulty.channel("failures")))
     waiting = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])["Attributes"]
     assert waiting["ApproximateNumberOfMessagesDelayed"] == waiting["ApproximateNumberOfMessages"] == "0"
-    [message] = received(sqs, queue_url, AttributeNames=["SentTimestamp"])
-    assert int(message["Attributes"]["SentTimestamp"]) - began_ms > 950
+    [message] = until(lambda: received(sqs, queue_url, AttributeNames=["SentTimestamp"]))
+    assert int(message["Attributes"]["SentTimestamp"]) - began_ms > 3950
     sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
 
 
 def test_late_notices_outlive_a_purge_and_the_process(new_service: Callable[..., Service]) -> None:
     """A late notice is not in the queue that is purged, and comes though the service is killed meanwhile."""
     service = new_service(**AT_ONCE).start()
-    put_plan(service, {"notices": [{"fault": "late", "seconds": 2}]})
+    put_plan(service, {"notices": [{"fault": "late", "seconds": 8}]})
     [key, *_] = archive_keys(service)
     rekognition = service.client("rekognition", "failures")
     finished(rekognition, job_id := start(rekognition, key, NotificationChannel=service.channel("failures")))
     service.client("sqs", "failures").purge_queue(QueueUrl=service.lane("failures").queue_url)
     service.kill()
     service.start()
-    [message] = received(service.client("sqs", "failures"), service.lane("failures").queue_url)
+    sqs = service.client("sqs", "failures")
+    [message] = until(lambda: received(sqs, service.lane("failures").queue_url))
     assert notice(message)["JobId"] == job_id
 
 

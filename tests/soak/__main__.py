@@ -17,7 +17,9 @@ PROGRAMS: dict[str, Callable[[float, int], Awaitable[int]]] = {
     "notices": lambda scale, seed: notices.run(videos=round(2_000 * scale), seed=seed),
     "outages": lambda _, seed: outages.run(seed),
     "restores": lambda _, seed: restores.run(seed),
-    "signals": lambda scale, seed: signals.run(terms=round(200 * scale), kills=round(20 * scale), seed=seed),
+    "signals": lambda scale, seed: signals.run(
+        terms=round(200 * scale), kills=round(20 * scale), seed=seed, videos=round(20_000 * scale)
+    ),
     "denied": lambda scale, _: denied.run(seconds=90 * scale),
     "database": lambda scale, _: database_kills.run(seconds=600 * scale),
     "memory": lambda scale, _: memory.run(videos=round(100_000 * scale)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -16,6 +15,7 @@ from tests.system.site import Site, finished
 from tests.system.truth import rows_in
 
 EVERY_SECONDS = 10.0
+LOOK_SECONDS = 0.2
 UNDISTURBED_SECONDS = 60.0
 WITHIN_SECONDS = 30.0
 ENOUGH_OF_THE_RATE = 0.9
@@ -71,15 +71,23 @@ async def _rate(site: Site, seconds: float) -> float:
     return (after - before) / seconds
 
 
+def _killed(folder: Path) -> bool:
+    """Kill the server's first process; False while it is about to be started again."""
+    try:
+        pid = int(next(folder.glob("postgresql-*/**/postmaster.pid")).read_text(encoding="ascii").split()[0])
+        os.kill(pid, signal.SIGKILL)
+    except (StopIteration, ProcessLookupError):
+        return False
+    return True
+
+
 async def _kill_the_server(folder: Path, site: Site, seconds: float) -> int:
     """Kill the server's first process as often as it is there; the keeper starts it again."""
     kills, ends_at = 0, time.monotonic() + seconds
     while time.monotonic() < ends_at:
-        with suppress(StopIteration, ProcessLookupError):  # it is about to be started again
-            pid = int(next(folder.glob("postgresql-*/**/postmaster.pid")).read_text(encoding="ascii").split()[0])
-            os.kill(pid, signal.SIGKILL)
-            kills += 1
-        time.sleep(EVERY_SECONDS)
+        was_killed = _killed(folder)
+        kills += was_killed
+        time.sleep(EVERY_SECONDS if was_killed else LOOK_SECONDS)
     while True:
         try:
             await rows_in(site.database_url, "select 1")

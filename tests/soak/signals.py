@@ -14,11 +14,10 @@ from tests.system.truth import rows_in
 GRACE_SECONDS = 10
 LEASE_SECONDS = 3
 TAKEN_WITHIN_SECONDS = LEASE_SECONDS + 5
-VIDEOS = 20_000
 LANE = "select holder_name, epoch, expires_at > clock_timestamp() as is_held from lane"
 
 
-async def run(terms: int, kills: int, seed: int) -> int:
+async def run(terms: int, kills: int, seed: int, videos: int) -> int:
     """End processes so often, one way and the other, then let the work be finished."""
     began_at = time.monotonic()
     rng = random.Random(seed)
@@ -28,7 +27,7 @@ async def run(terms: int, kills: int, seed: int) -> int:
         site.configure(
             worker={"lease_seconds": LEASE_SECONDS, "shutdown_grace_seconds": GRACE_SECONDS},
             moderation={"min_confidence": 95.0},
-            local={"videos": VIDEOS, **jobs_faster(60)},
+            local={"videos": videos, **jobs_faster(60)},
             lanes__main={"start_per_second": 60},
         )
         site.service()
@@ -37,12 +36,12 @@ async def run(terms: int, kills: int, seed: int) -> int:
         told(f"{terms} processes terminated")
         taken = [await _taken_over(site, rng, wrong) for _ in range(kills)]
         told(f"{kills} processes killed")
-        wrong += [f"{site.ledger()['paid_jobs']} of {VIDEOS} were bought: the work ended too soon"] * (
-            site.ledger()["paid_jobs"] == VIDEOS
+        wrong += [f"{site.ledger()['paid_jobs']} of {videos} were bought: the work ended too soon"] * (
+            site.ledger()["paid_jobs"] == videos
         )
         site.configure(lanes__main={"start_per_second": 500})
         finished(site.start("run", "--until-empty"), seconds=3600)
-        wrong += await findings(site, registered=VIDEOS)
+        wrong += await findings(site, registered=videos)
         return printed(
             "signals",
             began_at,
