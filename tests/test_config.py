@@ -12,10 +12,12 @@ import jsonschema
 import pytest
 
 from worker.config import (
+    Changes,
     Database,
     Lane,
     Loaded,
     Settings,
+    changes_between,
     load,
     masked_url,
     schema,
@@ -598,3 +600,43 @@ def test_a_copy_of_the_local_file_loads_from_any_folder(tmp_path):
     """Nothing in the file depends on where it lies."""
     shutil.copy(CONFIG / "local.toml", tmp_path)
     assert load(tmp_path / "local.toml", {}).settings == load(CONFIG / "local.toml", {}).settings
+
+
+def test_changes_are_told_apart(written):
+    """Quotas are adjusted, other keys of a lane open it anew, lanes come and go; the rest waits for a start."""
+
+    def lane(name: str, more: str = "") -> str:
+        return f"[lanes.{name}]{LANE.replace('/moderation', f'/{name}')}{more}\n"
+
+    def settings(text: str) -> Settings:
+        return load(written(text), {}).settings
+
+    old = settings(lane("a") + lane("b") + lane("c"))
+    nothing = Changes(lanes=old.lanes, adjusted=[], reopened=[], added=[], removed=[], later=[])
+    assert changes_between(old, old) == nothing
+    new = settings(
+        "[worker]\nlease_seconds = 9\n[database]\nurl = 'postgresql://h/d'\n"
+        + lane("a", "get_per_second = 7")
+        + lane("b", "get_per_second = 7\nprofile = 'p'")
+        + lane("d")
+    )
+    assert changes_between(old, new) == Changes(
+        lanes=new.lanes,
+        adjusted=["a"],
+        reopened=["b"],
+        added=["d"],
+        removed=["c"],
+        later=["database.url", "worker.lease_seconds"],
+    )
+
+
+def test_lanes_of_the_local_service_come_with_a_start(written):
+    """The service has its lanes from its start on; only what the worker itself heeds changes at once."""
+    old = load(written(LOCAL_LANE), {}).settings
+    new = load(written(f"{LOCAL_LANE}get_per_second = 7\n{LOCAL_LANE.replace('main', 'other')}"), {}).settings
+    changes = changes_between(old, new)
+    assert (changes.adjusted, changes.added, changes.later) == (["main"], [], ["lanes.other"])
+    assert changes.lanes == {"main": new.lanes["main"]}
+    changes = changes_between(new, old)
+    assert (changes.removed, changes.later) == ([], ["lanes.other"])
+    assert changes.lanes == {"main": old.lanes["main"], "other": new.lanes["other"]}

@@ -75,7 +75,7 @@ async def count(application: Application, request: Request, found: Discovered) -
 async def _admitted(application: Application, request: Request, stack: AsyncExitStack) -> tuple[list[Source], Buckets]:
     """The sources, each looked at before anything is registered: its buckets have lanes, and it names a video."""
     sources = [await _source(application, text, stack) for text in request.sources]
-    buckets = Buckets(application, await application.register_lanes(), stack)
+    buckets = Buckets(application, await application.register_lanes(application.settings), stack)
     for source in sources:
         if isinstance(source, Manifest):
             await _admit_manifest(source, buckets)

@@ -14,6 +14,7 @@ from worker.aws.notices import Queue
 from worker.aws.objects import Objects
 from worker.aws.rekognition import GET, START, Rekognition
 from worker.aws.session import Clients
+from worker.config import Lane as LaneSettings
 from worker.config import Settings
 from worker.errors import AwsError, Verdict
 from worker.failpoints import around
@@ -80,6 +81,12 @@ class Lane:
         self.throttled = 0
         self.result_age_seconds = 0.0
         self._lease_until = -math.inf
+
+    def adjust(self, config: LaneSettings) -> None:
+        """Other quotas, from now on."""
+        self.paces[START].limit(config.start_per_second)
+        self.paces[GET].limit(config.get_per_second)
+        self.slots.set_ceiling(config.concurrent_jobs)
 
     @property
     def id(self) -> int:

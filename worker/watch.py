@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 
 import anyio
 from msgspec import Struct
 
-from worker.app import WorkerProcess
 from worker.ownership import LaneState
+from worker.process import WorkerProcess
 from worker.store.registry import Progress, Registry
 
 WATCH_SECONDS = 0.5
@@ -77,20 +77,20 @@ async def until_final(worker: WorkerProcess, registry: Registry, name: str) -> A
             await anyio.sleep(WATCH_SECONDS)
 
 
-async def nothing_left(worker: WorkerProcess, registry: Registry, lanes: Sequence[str]) -> str | None:
-    """Wait until nothing is left that the lanes could bring to an end; gives the sentence that ends it before that."""
-    while not worker.stop.is_requested and (left := await registry.work_left(lanes)):
-        if ending := await _standstill(worker, registry, lanes, left):
+async def nothing_left(worker: WorkerProcess, registry: Registry) -> str | None:
+    """Wait until nothing is left that its lanes could bring to an end; gives the sentence that ends it before that."""
+    while not worker.stop.is_requested and (left := await registry.work_left(list(worker.states))):
+        if ending := await _standstill(worker, registry, left):
             return ending
         with worker.stop.taking():
             await anyio.sleep(WATCH_SECONDS)
     return None
 
 
-async def _standstill(worker: WorkerProcess, registry: Registry, lanes: Sequence[str], left: int) -> str | None:
+async def _standstill(worker: WorkerProcess, registry: Registry, left: int) -> str | None:
     """Why nothing of what is left can go on: its lanes are denied, or its backfills lack the money."""
     denials = {name: state.denied for name, state in worker.states.items() if state.denied}
-    if denials and not await registry.work_left([lane for lane in lanes if lane not in denials]):
+    if denials and not await registry.work_left([name for name in worker.states if name not in denials]):
         return _denials(denials)
     names = {name for state in worker.states.values() if state.lane for name in state.lane.out_of_budget}
     looks = {name: look_at(name, await registry.progress(name), worker.states) for name in sorted(names)}

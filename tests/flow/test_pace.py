@@ -69,6 +69,19 @@ def test_idle_time_is_no_success():
     assert pace.per_second == pytest.approx(10.0 * CUT + 10.0 / SECONDS_TO_RECOVER)
 
 
+@pytest.mark.parametrize(("is_cut", "ceiling", "expected"), [(False, 20.0, 20.0), (True, 20.0, 7.0), (True, 3.0, 3.0)])
+def test_other_ceiling_holds_at_once(*, is_cut: bool, ceiling: float, expected: float):
+    """A full rate follows its ceiling; one that gave way does not rise for it, and comes back to the new one."""
+    pace = Pace(10.0)
+    if is_cut:
+        pace.throttled(sent_at=0.0, now=0.1)
+    pace.limit(ceiling)
+    assert pace.per_second == pytest.approx(expected)
+    for second in range(60):
+        pace.succeeded(now=1.0 + second)
+    assert pace.per_second == ceiling
+
+
 async def test_hour_of_crowded_calls_keeps_the_rate():
     """Callers in a crowd are served evenly, for an hour, without drift."""
     pace, moments = Pace(5.0), []

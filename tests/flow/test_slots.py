@@ -97,6 +97,24 @@ async def test_limit_is_probed_upward_to_the_ceiling():
         await slots.take(99)
 
 
+async def test_other_ceiling_lets_those_go_on_who_wait():
+    """A raised ceiling is used at once, a lowered one ends nothing; a limit of the account's own outlives both."""
+    slots = Slots(1)
+    await slots.take(1)
+    with anyio.fail_after(0.1):
+        async with anyio.create_task_group() as takers:
+            takers.start_soon(slots.take, 2)
+            await checkpoint()
+            slots.set_ceiling(3)
+    slots.set_ceiling(1)
+    assert (slots.used, slots.limit) == (2, 1)
+    slots.give_back(2)
+    slots.set_ceiling(5)
+    slots.refused(9, anyio.current_time())
+    slots.set_ceiling(8)
+    assert (slots.limit, slots.ceiling) == (1, 8)
+
+
 async def test_taker_that_goes_away_takes_no_slot():
     """A taker that is cancelled while it waits holds nothing."""
     slots = Slots(1)

@@ -69,3 +69,39 @@ async def test_cancellation_from_outside_is_not_swallowed():
             await anyio.sleep_forever()
         reached.append(1)
     assert not reached
+
+
+async def test_stop_requests_its_parts():
+    """A part ends by itself or with the whole, and one that is begun after the request is over at once."""
+    stop, left = Stop(), []
+
+    async def work(part: Stop, name: str) -> None:
+        with part.taking():
+            await anyio.sleep_forever()
+        left.append(name)
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as works:
+            with stop.part() as one, stop.part() as other:
+                works.start_soon(work, one, "one")
+                works.start_soon(work, other, "other")
+                await checkpoint()
+                one.request()
+                while not left:
+                    await checkpoint()
+                assert left == ["one"]
+                assert not other.is_requested
+                stop.request()
+                assert other.is_requested
+    assert left == ["one", "other"]
+    with stop.part() as late:
+        assert late.is_requested
+
+
+def test_part_that_is_over_is_forgotten():
+    """Years of parts leave nothing behind."""
+    stop = Stop()
+    with stop.part() as part:
+        pass
+    stop.request()
+    assert not part.is_requested

@@ -17,10 +17,11 @@ from tests.system.checker import findings
 from tests.system.desk import Desk
 from tests.system.site import Site, finished, jobs_faster, until
 from tests.system.truth import starts_by_object
-from worker.app import Application, WorkerProcess
+from worker.app import Application
 from worker.config import Settings
 from worker.local.analysts.bucket_names import EDGE_CASES_BUCKET
 from worker.metrics import Metrics
+from worker.process import WorkerProcess
 from worker.store.database import Database
 from worker.store.purge import Purge
 

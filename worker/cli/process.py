@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import anyio
 import structlog
 from anyio.abc import TaskStatus
 
-from worker.app import Application, WorkerProcess
+from worker.app import Application
+from worker.config import Changes, load
+from worker.errors import UsageError
+from worker.flow.signal import Signal
 from worker.metrics import Metrics
+from worker.process import WorkerProcess
 from worker.web.server import serve
 
 T = TypeVar("T")
@@ -21,11 +26,15 @@ logger = structlog.get_logger()
 
 
 class Signals:
-    """What SIGTERM and SIGINT do: they end the command, or while a worker works, the first one ends its taking only."""
+    """What signals do: they end the command, or while a worker works, the first one ends its taking only.
 
-    def __init__(self, end: Callable[[], None]) -> None:
+    SIGHUP is such a signal too, unless the command has a use for it.
+    """
+
+    def __init__(self, end: Callable[[], None], hangups: Signal | None) -> None:
         self._end = end
         self._stop: Callable[[], None] | None = None
+        self.hangups = hangups
 
     @contextmanager
     def stopping(self, stop: Callable[[], None], end: Callable[[], None]) -> Iterator[None]:
@@ -39,20 +48,22 @@ class Signals:
 
     async def watch(self, *, task_status: TaskStatus[None]) -> None:
         """Obey the signals from the moment of `task_status.started` on."""
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             task_status.started()
-            async for _ in signals:
-                if self._stop is None:
+            async for number in signals:
+                if number == signal.SIGHUP and self.hangups:
+                    self.hangups.set()
+                elif self._stop is None:
                     self._end()
                 else:
                     stop, self._stop = self._stop, None
                     stop()
 
 
-async def until_signal(command: Callable[[Signals], Awaitable[T]]) -> T | None:
-    """What the command gives, or None where a signal ended it."""
+async def until_signal(command: Callable[[Signals], Awaitable[T]], hangups: Signal | None = None) -> T | None:
+    """What the command gives, or None where a signal ended it; SIGHUP only sets `hangups`, if that is given."""
     async with anyio.create_task_group() as everything:
-        signals = Signals(everything.cancel_scope.cancel)
+        signals = Signals(everything.cancel_scope.cancel, hangups)
         await everything.start(signals.watch)
         outcome = await command(signals)
         everything.cancel_scope.cancel()
@@ -62,10 +73,10 @@ async def until_signal(command: Callable[[Signals], Awaitable[T]]) -> T | None:
 
 async def work(
     application: Application,
-    lanes: Sequence[str],
     metrics: Metrics,
     watch: Callable[[WorkerProcess], Awaitable[None]],
     signals: Signals,
+    lanes: Collection[str] | None = None,
 ) -> None:
     """Run a worker until the watch is over or a signal comes, and then as long as it takes to run dry."""
     worker = WorkerProcess(application, metrics, lanes)
@@ -99,3 +110,23 @@ async def _pages(application: Application, worker: WorkerProcess, metrics: Metri
     async with serve(listen, metrics=metrics, ready=worker.reason_against_readiness) as url:
         logger.info("health and metrics are served", url=url)
         yield
+
+
+async def heed_hangups(worker: WorkerProcess, config: Path, signals: Signals) -> None:
+    """Read the config file again at each SIGHUP; one that is wrong changes nothing."""
+    while signals.hangups:
+        await signals.hangups.wait()
+        try:
+            changes = await worker.reconfigure(load(config).settings)
+        except UsageError as error:
+            reason = str(error)
+            logger.error("config file refused: the settings stay as they are", reason=reason)  # noqa: TRY400 (no fault of ours)
+        else:
+            _tell(changes)
+
+
+def _tell(changes: Changes) -> None:
+    kinds = ("adjusted", "reopened", "added", "removed")
+    logger.info("config file read again", **{kind: lanes for kind in kinds if (lanes := getattr(changes, kind))})
+    if changes.later:
+        logger.warning("some of it holds from the next start on", keys=changes.later)

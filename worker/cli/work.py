@@ -11,7 +11,7 @@ import anyio
 import structlog
 from cyclopts import Parameter
 
-from worker.app import Application, WorkerProcess, open_application
+from worker.app import Application, open_application
 from worker.cli.parameters import (
     Budget,
     ConfigFile,
@@ -22,7 +22,7 @@ from worker.cli.parameters import (
     Sources,
     word_on_the_past,
 )
-from worker.cli.process import Signals, until_signal, work
+from worker.cli.process import Signals, heed_hangups, until_signal, work
 from worker.cli.terminal import AS_ASKED, FINDING, STOPPED_EARLY, complain, err, out
 from worker.config import Loaded, load
 from worker.display.decisions import held_up
@@ -32,9 +32,11 @@ from worker.display.summary import discovered, summary
 from worker.enqueue import Request, count
 from worker.enqueue import enqueue as enqueue_sources
 from worker.errors import UsageError
+from worker.flow.signal import Signal
 from worker.metrics import Metrics
 from worker.pipeline.discover import Discovered
 from worker.pipeline.sources import default_name
+from worker.process import WorkerProcess
 from worker.restored import Word, refuse_old_past
 from worker.store.registry import Progress
 from worker.watch import Watch, nothing_left, until_final
@@ -88,9 +90,9 @@ async def run(
 ) -> int:
     """Exit code 0 if told to stop or nothing is left, 3 if `--until-empty` ends because what is left cannot go on."""
     loaded = load(config)
-    command = _run_until_empty if until_empty else _run
     word = word_on_the_past(not_restored=not_restored, restored=restored)
-    code = await until_signal(partial(command, loaded, config, _chosen_lanes(lanes, loaded), word))
+    command = partial(_run, loaded, config, _chosen_lanes(lanes, loaded), until_empty, word)
+    code = await until_signal(command, hangups=Signal())
     return AS_ASKED if code is None else code
 
 
@@ -108,7 +110,7 @@ async def _backfill(loaded: Loaded, config: Path, request: Request, word: Word |
                     seen[:] = [look]
                     shown(look.progress)
 
-            await work(application, list(loaded.settings.lanes), metrics, watch, signals)
+            await work(application, metrics, watch, signals)
         progress = seen[-1].progress if seen else None
         with anyio.move_on_after(LAST_LOOK_SECONDS):
             progress = await application.registry.progress(request.name)
@@ -142,22 +144,21 @@ async def _enqueue(loaded: Loaded, config: Path, request: Request, is_dry_run: b
     return FINDING if found.bad_rows else AS_ASKED
 
 
-async def _run(loaded: Loaded, config: Path, lanes: list[str], word: Word | None, signals: Signals) -> int:
-    async with open_application(loaded, config) as application:
-        await _look_back(application, word)
-        await work(application, lanes, Metrics(), lambda _: anyio.sleep_forever(), signals)
-    return AS_ASKED
-
-
-async def _run_until_empty(loaded: Loaded, config: Path, lanes: list[str], word: Word | None, signals: Signals) -> int:
+async def _run(
+    loaded: Loaded, config: Path, lanes: list[str] | None, is_until_empty: bool, word: Word | None, signals: Signals
+) -> int:
     endings: list[str | None] = []
     async with open_application(loaded, config) as application:
         await _look_back(application, word)
 
         async def watch(worker: WorkerProcess) -> None:
-            endings.append(await nothing_left(worker, application.registry, lanes))
+            async with anyio.create_task_group() as watching:
+                watching.start_soon(heed_hangups, worker, config, signals)
+                if is_until_empty:
+                    endings.append(await nothing_left(worker, application.registry))
+                    watching.cancel_scope.cancel()
 
-        await work(application, lanes, Metrics(), watch, signals)
+        await work(application, Metrics(), watch, signals, lanes)
     ending = next(filter(None, endings), None)
     if ending is None:
         return AS_ASKED
@@ -179,9 +180,12 @@ async def _register(application: Application, request: Request, *, is_dry_run: b
     return found
 
 
-def _chosen_lanes(text: str | None, loaded: Loaded) -> list[str]:
+def _chosen_lanes(text: str | None, loaded: Loaded) -> list[str] | None:
+    """Those that were named; None for all."""
+    if text is None:
+        return None
     configured = list(loaded.settings.lanes)
-    chosen = configured if text is None else list(dict.fromkeys(name.strip() for name in text.split(",")))
+    chosen = list(dict.fromkeys(name.strip() for name in text.split(",")))
     if unknown := [name for name in chosen if name not in configured]:
         raise UsageError(f"--lanes {unknown[0]}: the config file has no such lane; it has {', '.join(configured)}")
     return chosen

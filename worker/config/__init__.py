@@ -1,5 +1,6 @@
 """TOML and `MODWORKER_…__…` environment variables -> validated settings; every mistake is reported at once."""
 
+from worker.config.changes import Changes, changes_between
 from worker.config.reading import Loaded, load
 from worker.config.settings import (
     EMBEDDED,
@@ -22,6 +23,7 @@ __all__ = [
     "EMBEDDED",
     "LOCAL",
     "Aws",
+    "Changes",
     "Database",
     "Endpoints",
     "Lane",
@@ -31,6 +33,7 @@ __all__ = [
     "Moderation",
     "Settings",
     "Worker",
+    "changes_between",
     "is_loopback",
     "load",
     "masked_url",

@@ -43,6 +43,12 @@ class Pace:
         self._taken_at = max(now, self.due_at)
         return self._taken_at
 
+    def limit(self, ceiling_per_second: float) -> None:
+        """Another ceiling. A rate that gave way stays where it is, and comes back to the new one."""
+        was_cut = self.per_second < self.ceiling_per_second
+        self.ceiling_per_second = ceiling_per_second
+        self.per_second = min(self.per_second, ceiling_per_second) if was_cut else ceiling_per_second
+
     def throttled(self, sent_at: float, now: float) -> None:
         """Cut the rate, once for all calls that were sent before the last cut could be felt."""
         if sent_at <= self._cut_at:

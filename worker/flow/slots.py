@@ -29,6 +29,13 @@ class Slots:
         """How many jobs may be started now."""
         return max(0, self.limit - self.used)
 
+    def set_ceiling(self, ceiling: int) -> None:
+        """Another ceiling. A limit that the account set stays, and is probed upward to the new one."""
+        was_refused = self.limit < self.ceiling
+        self.ceiling = ceiling
+        self.limit = min(self.limit, ceiling) if was_refused else ceiling
+        self._changed.set()
+
     def adopt(self, job_ids: set[int]) -> None:
         """Take slots for jobs that run already, even above the limit."""
         self._taken |= job_ids

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 import anyio
@@ -13,12 +15,27 @@ class Stop:
     def __init__(self) -> None:
         self.scopes: set[anyio.CancelScope] = set()
         self.is_requested = False
+        self._parts: list[Stop] = []
 
     def request(self) -> None:
         """End the taking."""
         self.is_requested = True
         for scope in self.scopes:
             scope.cancel()
+        for part in self._parts:
+            part.request()
+
+    @contextmanager
+    def part(self) -> Iterator[Stop]:
+        """A stop of one part of the work, which this one requests too."""
+        part = Stop()
+        if self.is_requested:
+            part.request()
+        self._parts.append(part)
+        try:
+            yield part
+        finally:
+            self._parts.remove(part)
 
     def taking(self) -> Taking:
         """A block that runs until the stop is requested, and is left quietly then."""

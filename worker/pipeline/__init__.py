@@ -1,1 +1,1 @@
-"""The stages, one a file, joined by streams in `worker.app`; none of them knows another."""
+"""The stages, one a file, joined by streams in `worker.stages`; none of them knows another."""

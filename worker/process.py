@@ -1,0 +1,220 @@
+"""A worker process: keeps the lanes of the settings in force, writes their pages, and watches over the whole."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable, Collection
+
+import anyio
+import structlog
+from anyio.streams.memory import MemoryObjectSendStream
+
+from worker.app import Application
+from worker.config import Changes, Settings, changes_between
+from worker.errors import UsageError
+from worker.flow.every import every
+from worker.flow.stop import Stop
+from worker.lane import Lane
+from worker.metrics import Metrics
+from worker.model import Page
+from worker.ownership import LaneState, Ownership
+from worker.pipeline.write import Writer
+from worker.stages import run_stages
+from worker.store.guards import Guards
+from worker.store.jobs import Jobs
+from worker.store.leases import Holder
+from worker.store.pages import Pages
+from worker.store.upgrades import Upgrades
+
+PAGES_IN_FLIGHT = 8  # between fetchers and writer: a slow database slows the fetchers, not the memory
+BOOKS_SECONDS = 5.0
+PAST_SECONDS = 60.0
+RESTORED = "the database was restored, and what was bought before may be unknown here; see `modworker run --help`"
+SCHEMA_SECONDS = 5.0  # one small table is read: cheap enough to notice an upgrade before much fails
+
+log = structlog.get_logger()
+
+
+class WorkerProcess:
+    """Works on as many of its lanes as it can get, until it is stopped."""
+
+    def __init__(self, application: Application, metrics: Metrics, chosen: Collection[str] | None) -> None:
+        self._application = application
+        self._metrics = metrics
+        self._chosen = chosen  # None: every lane that there is or will be
+        self._jobs = Jobs(application.database)
+        self._guards = Guards(application.database)
+        self._holder = Holder(uuid.uuid4(), application.name)
+        self._halted: str | None = None
+        self._upgrades = Upgrades(application.database)
+        self._reported: set[str] = set()  # backfills that have gauges
+        self._stops: dict[str, Stop] = {}  # of lanes that are kept
+        self._begin: Callable[[str], None] | None = None  # while the process runs
+        self._is_reconfigured = False
+        self.stop = Stop()
+        self.states = {name: LaneState(name) for name in self._wanted(application.settings)}
+
+    async def run(self) -> None:
+        """Work until the stop is requested and what was taken has run dry.
+
+        Raises:
+            UsageError: if a lane is registered in another region or pinned to another account.
+            DatabaseError: if the database is migrated to what does not serve this program.
+
+        """
+        await self._application.register_lanes(self._application.settings)
+        pages_in, pages_out = anyio.create_memory_object_stream[Page](PAGES_IN_FLIGHT)
+        writer = Writer(Pages(self._application.database), self._jobs, self._metrics, self._out_of_hand)
+        async with anyio.create_task_group() as duties:
+            duties.start_soon(every, BOOKS_SECONDS, self._publish_books)
+            duties.start_soon(every, BOOKS_SECONDS, self._stop_failing)
+            duties.start_soon(every, PAST_SECONDS, self._stop_suspected)
+            if self._application.settings.database.is_embedded:
+                await self._watch_the_disk()
+                duties.start_soon(every, BOOKS_SECONDS, self._watch_the_disk)
+            duties.start_soon(every, SCHEMA_SECONDS, self._upgrades.refuse_newer_schema)
+            async with anyio.create_task_group() as stages:
+                stages.start_soon(writer.run, pages_out)
+                async with pages_in, anyio.create_task_group() as lanes:
+
+                    def begin(name: str) -> None:
+                        lanes.start_soon(self._keep, pages_in, name)
+
+                    self._begin = begin
+                    for name in self.states:
+                        begin(name)
+                self._begin = None
+            duties.cancel_scope.cancel()
+
+    async def reconfigure(self, configured: Settings) -> Changes:
+        """Put other settings in force as far as a running process can; no job is lost by it.
+
+        Raises:
+            UsageError: if they lack a lane that was chosen, or have one that is registered in another region; then
+                nothing has changed.
+
+        """
+        if gone := sorted(set(self._chosen or ()) - configured.lanes.keys()):
+            raise UsageError(f"lanes.{gone[0]} is missing, and this process was started with --lanes {gone[0]}")
+        changes = changes_between(self._application.configured, configured)
+        await self._application.register_lanes(configured)
+        self._application.reconfigure(changes.lanes)
+        self._is_reconfigured = True
+        for name in changes.adjusted:
+            self._adjust(name)
+        for name in changes.reopened + changes.removed:
+            self._give_up(name)
+        for name in self._wanted(self._application.settings):
+            if name not in self._stops and self._begin and not self.stop.is_requested:
+                self.states[name] = LaneState(name)
+                self._begin(name)
+        return changes
+
+    def _wanted(self, settings: Settings) -> list[str]:
+        return [name for name in settings.lanes if self._chosen is None or name in self._chosen]
+
+    def _adjust(self, name: str) -> None:
+        """Apply other quotas at once where the lane is owned; else it is stood by for anew, with them."""
+        state = self.states.get(name)
+        if state and state.lane:
+            state.lane.adjust(self._application.settings.lanes[name])
+        else:
+            self._give_up(name)
+
+    def _give_up(self, name: str) -> None:
+        if name in self._stops:
+            self._stops[name].request()
+
+    async def _keep(self, pages: MemoryObjectSendStream[Page], name: str) -> None:
+        """Keep a lane for as long as the settings have it, each time as they have it."""
+        while name in self._application.settings.lanes and not self.stop.is_requested:
+            with self.stop.part() as stop:
+                self._stops[name] = stop
+                try:
+                    await self._keep_as_configured(name, pages, stop)
+                except UsageError as error:
+                    if not self._is_reconfigured:
+                        raise
+                    await self._leave_alone(name, str(error), stop)
+        if not self.stop.is_requested:
+            del self.states[name]
+        del self._stops[name]
+
+    async def _leave_alone(self, name: str, reason: str, stop: Stop) -> None:
+        """A new configuration has a mistake that only AWS shows: the other lanes go on."""
+        log.error("lane left alone until the config file is another one", lane=name, reason=reason)
+        self.states[name].refuse(reason)
+        with stop.taking():
+            await anyio.sleep_forever()
+
+    async def _keep_as_configured(self, name: str, pages: MemoryObjectSendStream[Page], stop: Stop) -> None:
+        application = self._application
+        settings = application.settings
+        row = await application.leases.register(name, settings.lanes[name].region)
+
+        async def work(lane: Lane) -> None:
+            lane.halted = self._halted
+            await run_stages(lane, application.database, pages.clone(), stop)
+
+        ownership = Ownership(
+            self.states[name], settings, application.leases, self._jobs, self._metrics, stop, self._holder
+        )
+        await ownership.keep(row, application.credentials_of(name), work)
+
+    def _out_of_hand(self, job_id: int) -> None:
+        for state in self.states.values():
+            if state.lane:
+                state.lane.reading.discard(job_id)
+
+    async def reason_against_readiness(self) -> str | None:
+        """Why the process is not ready, None if it is: the database answers, and each lane is owned by somebody."""
+        await self._application.database.is_reachable()
+        for state in self.states.values():
+            if state.lane is None and state.other_owner is None:
+                return f"lane {state.name} is neither owned nor stood by for"
+        return None
+
+    async def _publish_books(self) -> None:
+        """Refresh the gauges that come from the database, or from all lanes together; those of purged backfills go."""
+        self._metrics.oldest_result(max((lane.result_age_seconds for lane in self._owned()), default=0.0))
+        books = await self._application.reports.books()
+        names = {backfill["name"] for backfill in books}
+        for name in self._reported - names:
+            self._metrics.forget_backfill(name)
+        self._reported = names
+        for backfill in books:
+            self._metrics.counted(backfill["name"], backfill["videos"])
+            self._metrics.spent(
+                backfill["name"],
+                spent_usd=backfill["spent_usd"],
+                reserved_usd=backfill["reserved_usd"],
+                budget_usd=backfill["budget_usd"],
+            )
+
+    async def _stop_failing(self) -> None:
+        """Pause the backfills of which too many videos fail."""
+        for paused in await self._guards.pause_failing():
+            log.error("backfill paused", backfill=paused.backfill, reason=paused.reason)
+
+    async def _stop_suspected(self) -> None:
+        """Pause what a database restored within the tokens' life could not buy before they were forgotten."""
+        if suspicion := await self._guards.suspicion(self._application.settings.aws.reliable_token_seconds):
+            for paused in await self._guards.pause_suspected(suspicion, RESTORED):
+                log.error("backfill paused", backfill=paused.backfill, reason=paused.reason)
+
+    async def _watch_the_disk(self) -> None:
+        """Claim nothing while the embedded database is short of space: results can wait at AWS, for a while."""
+        database = self._application.settings.database
+        free_gb = shutil.disk_usage(database.data_dir).free / 1e9
+        reason = f"{free_gb:.1f} GB are free, database.min_free_gb is {database.min_free_gb:g}"
+        before, self._halted = self._halted, reason if free_gb < database.min_free_gb else None
+        if self._halted and not before:
+            log.error("disk nearly full: nothing more is claimed", reason=reason)
+        elif before and not self._halted:
+            log.info("disk has room again: claiming goes on")
+        for lane in self._owned():
+            lane.halted = self._halted
+
+    def _owned(self) -> list[Lane]:
+        return [state.lane for state in self.states.values() if state.lane]
