@@ -40,7 +40,7 @@ async def lane() -> Lane:
     """A lane whose lease was renewed just now."""
     client: Any = NoClient()
     settings = Settings(lanes={"main": LaneSettings(region="us-east-1", endpoint_url="local")})
-    owner, clients = LaneHolder(1, uuid.uuid4(), 1), Clients(client, client, client, "123456789012")
+    owner, clients = LaneHolder(1, uuid.uuid4(), 1), Clients(client, client, client, "123456789012", None)
     lane = Lane("main", settings, owner, [], clients, Metrics(), UsualTimes(None, None))
     lane.lease_renewed(now_seconds())
     return lane

@@ -57,6 +57,7 @@ class Lane:
         usual_times: UsualTimes,
     ) -> None:
         config = settings.lanes[name]
+        config = clients.quotas.within(config) if clients.quotas else config
         self.name = name
         self.settings = settings
         self.owner = owner

@@ -23,7 +23,12 @@ FORGOTTEN_BY_MOTO = {"RedriveAllowPolicy"}
 PUBLISHER = "rekognition-publish"
 ROLES = {
     PUBLISHER: {"publish": "publish-role-policy.json"},
-    ROLE: {"work": "worker-policy.json", "listing": "worker-policy-listing.json", "kms": "worker-policy-kms.json"},
+    ROLE: {
+        "work": "worker-policy.json",
+        "listing": "worker-policy-listing.json",
+        "kms": "worker-policy-kms.json",
+        "quotas": "worker-policy-quotas.json",
+    },
     HOST: {"become-the-worker": "host-policy.json"},
 }
 TRUSTS = {PUBLISHER: "publish-role-trust.json", ROLE: "worker-role-trust.json"}

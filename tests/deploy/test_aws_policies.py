@@ -36,6 +36,8 @@ NEEDED = {
     "sqs:DeleteMessageBatch": {"sqs:DeleteMessage"},
     "sqs:ChangeMessageVisibilityBatch": {"sqs:ChangeMessageVisibility"},
     "sts:GetCallerIdentity": set[str](),
+    "service-quotas:GetServiceQuota": {"servicequotas:GetServiceQuota"},  # IAM spells the service otherwise
+    "service-quotas:GetAWSDefaultServiceQuota": {"servicequotas:GetAWSDefaultServiceQuota"},
 }
 """Operation -> the actions that allow it, where they are not of the same name. Source: the service authorization
 reference of S3, SQS, STS and Rekognition (a role is passed in NotificationChannel, the video is read as the caller)."""
@@ -88,15 +90,15 @@ def test_no_action_is_a_pattern():
 
 
 def test_only_what_knows_no_resources_has_all_of_them():
-    """Rekognition's two operations are bound to the region; everything else names its resource."""
+    """Operations of Rekognition and Service Quotas are bound to the region; everything else names its resource."""
+    unbound = {
+        "worker-policy.json": {"rekognition:StartContentModeration", "rekognition:GetContentModeration"},
+        "worker-policy-quotas.json": {"servicequotas:GetServiceQuota", "servicequotas:GetAWSDefaultServiceQuota"},
+    }
     for name, statement in STATEMENTS:
         for resource in listed(statement.get("Resource", [])):
             if resource == "*":
-                assert name == "worker-policy.json"
-                assert set(statement["Action"]) == {
-                    "rekognition:StartContentModeration",
-                    "rekognition:GetContentModeration",
-                }
+                assert set(statement["Action"]) == unbound[name]
                 assert statement["Condition"] == {"StringEquals": {"aws:RequestedRegion": REGION}}
             else:
                 assert re.fullmatch(rf"arn:aws:[a-z0-9]+:[^*]+|arn:aws:s3:::{BUCKET}/\*", resource), (name, resource)
@@ -217,13 +219,15 @@ def calls() -> set[str]:
 
 def test_what_is_granted_is_what_the_code_calls():
     """No action more, none less; registering by prefix, a key of the operator's and another role are files apart."""
-    assert services() == {"rekognition", "sqs", "s3", "sts"}
+    assert services() == {"rekognition", "sqs", "s3", "sts", "service-quotas"}
     needed = set().union(*(NEEDED.get(operation, {operation}) for operation in calls()))
     assert NEEDED.keys() <= calls()
-    working, listing, assuming = (
-        actions_in(name) for name in ("worker-policy.json", "worker-policy-listing.json", "host-policy.json")
+    working, listing, assuming, quotas = (
+        actions_in(f"{name}.json")
+        for name in ("worker-policy", "worker-policy-listing", "host-policy", "worker-policy-quotas")
     )
-    assert working | listing | assuming == needed
+    assert working | listing | assuming | quotas == needed
+    assert {action.partition(":")[0] for action in quotas} == {"servicequotas"}
     assert listing == {"s3:ListBucket"}
     assert assuming == {"sts:AssumeRole"}
     assert actions_in("worker-policy-kms.json") == {"kms:Decrypt"}

@@ -30,6 +30,7 @@ class SmallAws:
         self.denied: set[str] = set()
         self.hung: set[str] = set()
         self.calls: list[str] = []
+        self.quotas: dict[str, float] = {}  # those that were raised, by code; all others are 7
 
     def lane(self, region: str = REGION, name: str = "main", **changes: Any) -> dict[str, Any]:
         """A section of the config file for a lane on it."""
@@ -46,13 +47,13 @@ class SmallAws:
     async def answer(self, request: web.Request) -> web.Response:
         """One request of any of the services."""
         if target := request.headers.get("X-Amz-Target"):
-            return await self._json(target.rpartition(".")[2])
+            return await self._json(target.rpartition(".")[2], request)
         if request.method == "POST":
             return self._identity()
         bucket, _, key = request.path.removeprefix("/").partition("/")
         return self._bucket(bucket, request) if not key else self._object()
 
-    async def _json(self, operation: str) -> web.Response:
+    async def _json(self, operation: str, request: web.Request) -> web.Response:
         self.calls.append(operation)
         if operation in self.denied:
             refusal = {"__type": "AccessDeniedException", "message": f"not authorized to perform {operation}"}
@@ -61,8 +62,16 @@ class SmallAws:
             await asyncio.sleep(3600)
         if operation == "ReceiveMessage":
             await asyncio.sleep(0.2)
+        if operation.endswith("ServiceQuota"):
+            return self._quota(operation, (await request.json())["QuotaCode"])
         answer = {"JobId": f"job-{len(self.calls)}"} if operation == "StartContentModeration" else {}
         return web.json_response(answer, content_type="application/x-amz-json-1.1")
+
+    def _quota(self, operation: str, code: str) -> web.Response:
+        value = self.quotas.get(code) if operation == "GetServiceQuota" else 7.0
+        error = {"__type": "NoSuchResourceException", "message": f"no quota {code} was applied"}
+        answer, status = (error, 400) if value is None else ({"Quota": {"QuotaCode": code, "Value": value}}, 200)
+        return web.json_response(answer, status=status, content_type="application/x-amz-json-1.1")
 
     def _identity(self) -> web.Response:
         self.calls.append("GetCallerIdentity")

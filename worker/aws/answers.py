@@ -30,6 +30,7 @@ LARGEST_BYTES = {
     "s3": _LARGEST_LISTING_BYTES,
     "sqs": _LARGEST_BATCH_BYTES,
     "sts": 65_536,
+    "service-quotas": 65_536,
 }
 """Service -> bytes of the largest answer that it can mean."""
 

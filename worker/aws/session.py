@@ -18,16 +18,18 @@ from aiobotocore.credentials import (
 )
 from aiobotocore.session import AioSession
 from botocore.loaders import Loader
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from worker.aws.answers import LARGEST_BYTES, BoundedSession, translated
 from worker.aws.credentials import Found, Read, RenewedCredentials
+from worker.aws.quotas import Quotas, read_quotas
 from worker.config import Lane
 from worker.errors import AwsError, UnreadableError, UsageError, Verdict
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 30  # longer than the longest long poll
 CONNECTIONS = 256
+_UNKNOWN = "quotas unknown, those of the configuration are used"
 _ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 
 log = structlog.get_logger()
@@ -47,6 +49,7 @@ class Clients(Struct, frozen=True):
     sqs: Any
     s3: Any
     account_id: str
+    quotas: Quotas | None  # None: those of the configuration
 
 
 @cache
@@ -94,7 +97,7 @@ async def open_clients(lane: Lane, given: Credentials | None = None) -> AsyncIte
         account_id = await _account_of(session, lane)
         if isinstance(credentials, RenewedCredentials):
             credentials.guard = _same_account(lane, account_id)
-        yield Clients(**clients, account_id=account_id)
+        yield Clients(**clients, account_id=account_id, quotas=await _quotas_of(session, lane))
 
 
 async def bucket_client(session_lane: Lane, given: Credentials | None, stack: AsyncExitStack) -> Any:
@@ -171,7 +174,28 @@ def _client(session: aioboto3.Session, service: str, lane: Lane) -> Any:
 
 def endpoint_of(lane: Lane, service: str) -> str | None:
     """The configured endpoint of a service, None for AWS's own."""
-    return getattr(lane.endpoints, service, None) or lane.endpoint_url
+    return getattr(lane.endpoints, service.replace("-", "_"), None) or lane.endpoint_url
+
+
+def _is_redirected(lane: Lane) -> bool:
+    return bool(lane.endpoint_url or any(lane.endpoints.model_dump().values()))
+
+
+async def _quotas_of(session: aioboto3.Session, lane: Lane) -> Quotas | None:
+    """What Service Quotas grants, if the lane asks for that; a refusal is no reason to stop."""
+    if lane.quotas != "auto":
+        return None
+    if _is_redirected(lane) and not endpoint_of(lane, "service-quotas"):
+        log.warning(_UNKNOWN, reason="endpoints.service_quotas is not configured")
+        return None
+    try:
+        async with _client(session, "service-quotas", lane) as client:
+            quotas = await read_quotas(client)
+    except AwsError as error:
+        log.warning(_UNKNOWN, reason=str(error))
+        return None
+    log.info("quotas read", **structs.asdict(quotas))
+    return quotas
 
 
 async def _account_of(session: aioboto3.Session, lane: Lane) -> str:
@@ -180,7 +204,7 @@ async def _account_of(session: aioboto3.Session, lane: Lane) -> str:
     Where other services are redirected and STS is not, nothing is sent to the real STS; and an endpoint of the
     operator's that does not speak STS is no reason to stop.
     """
-    redirected = lane.endpoint_url or any(lane.endpoints.model_dump().values())
+    redirected = _is_redirected(lane)
     if redirected and not endpoint_of(lane, "sts"):
         return lane.topic_account
     try:

@@ -48,7 +48,12 @@ def mistakes_between_keys(tree: Mapping[str, Any], faulty: AbstractSet[Keys], *,
     if needs_lane and not lanes:
         yield ("lanes",), "is empty; write at least one table, such as [lanes.main]"
     for name, lane in lanes.items():
-        if isinstance(lane, dict) and values.text("lanes", name, "endpoint_url") not in (LOCAL, None):
+        if not isinstance(lane, dict):
+            continue
+        endpoint = values.text("lanes", name, "endpoint_url")
+        if endpoint == LOCAL and values.text("lanes", name, "quotas") == "auto":
+            yield ("lanes", name, "quotas"), "leave it out: the local service has the quotas that are written here"
+        elif endpoint not in (LOCAL, None):
             yield from _incomplete(values, name)
             yield from _elsewhere(values, name)
     yield from _shared_queues(values, list(lanes))

@@ -27,13 +27,13 @@ def changes_between(old: Settings, new: Settings) -> Changes:
     """What is another one in `new`; lanes of the local service come and go with a start only, as it does itself."""
     kept = old.lanes.keys() & new.lanes.keys()
     differing = {name: set(_differing(old.lanes[name], new.lanes[name])) for name in sorted(kept)}
-    others = {name for name, keys in differing.items() if keys - QUOTAS}
+    others = {name for name, keys in differing.items() if keys - QUOTAS or (keys and new.lanes[name].quotas == "auto")}
     added, removed = new.lanes.keys() - kept, old.lanes.keys() - kept
     local = {name for name in others | added | removed if _is_local(name, old) or _is_local(name, new)}
     stay = {name: old.lanes[name] for name in sorted(local - added)}
     return Changes(
         lanes={name: lane for name, lane in new.lanes.items() if name not in local} | stay,
-        adjusted=[name for name, keys in differing.items() if keys and not keys - QUOTAS],
+        adjusted=[name for name, keys in differing.items() if keys and name not in others],
         reopened=sorted(others - local),
         added=sorted(added - local),
         removed=sorted(removed - local),

@@ -219,6 +219,7 @@ class Endpoints(Section):
     sqs: OptionalEndpoint = None
     s3: OptionalEndpoint = None
     sts: OptionalEndpoint = None
+    service_quotas: OptionalEndpoint = None
 
 
 class Lane(Section):
@@ -243,6 +244,10 @@ class Lane(Section):
     start_per_second: float = Field(5.0, gt=0, le=10_000, description="Quota of StartContentModeration")
     get_per_second: float = Field(20.0, gt=0, le=10_000, description="Quota of GetContentModeration")
     concurrent_jobs: int = Field(20, ge=1, le=1_000_000, description="Quota of running jobs")
+    quotas: Literal["configured", "auto"] = Field(
+        "configured",
+        description='"auto" asks Service Quotas when the lane is opened; numbers written here are ceilings',
+    )
     profile: OptionalText = Field(None, description="Of the AWS config files")
     role_arn: OptionalText = Field(
         None, description="A role that the worker assumes", examples=["arn:aws:iam::123456789012:role/moderation"]
