@@ -15,7 +15,7 @@ from worker.pipeline.look import patient_head
 from worker.pipeline.refusals import rejected_at_head, rejected_at_start, source_changed
 from worker.store.claims import Claims, Intent, Verdicted
 
-SECONDS_AHEAD = 1.5  # of the pace that are claimed ahead: intents hold budget and cannot be overtaken
+SECONDS_AHEAD = 0.9  # of the pace in a claim; one waits while another is started, and neither can be overtaken
 LARGEST_CLAIM = 200
 HEADS_AT_ONCE = 32
 IDLE_SECONDS = 1.0
@@ -39,6 +39,7 @@ class Claimer:
         self._intents = intents
         self._stop = stop
         self._positions: dict[int, int] = {}
+        self._turns: dict[int, int] = {}  # of backfills that have something to claim: when they had their last one
         self._in_hand: set[int] = set()
         self._claiming = anyio.Lock()  # what was claimed is in hand before anybody looks for claims that are in none
 
@@ -59,10 +60,16 @@ class Claimer:
             self._positions.clear()
 
     async def _claim_once(self) -> bool:
-        """Claim from the most urgent backfill that has something to claim; False if none has."""
-        for backfill in await self._claims.claimable(self._lane.id):
+        """Claim from the most urgent backfill that has something to claim; False if none has.
+
+        Of those that are equally urgent, the one whose last turn is longest ago comes first.
+        """
+        claimable = await self._claims.claimable(self._lane.id)
+        self._turns = {backfill.id: self._turns.get(backfill.id, 0) for backfill in claimable}
+        for backfill in sorted(claimable, key=lambda one: (-one.priority, self._turns[one.id], one.id)):
             videos = await self._claim(backfill)
             if videos:
+                self._turns[backfill.id] = max(self._turns.values()) + 1
                 await self._intend(backfill, videos)
                 return True
         return False

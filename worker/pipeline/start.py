@@ -52,13 +52,15 @@ class Starter:
                     await self._launch(job, calls)
 
     async def _launch(self, job: Job, calls: TaskGroup) -> None:
+        """Start it when it may be: until then jobs wait in the order of their claims, and few are claimed ahead."""
         await self._lane.slots.take(job.id)
+        await self._lane.turn(START)
         calls.start_soon(self._start, job)
 
     async def _start(self, job: Job) -> None:
-        """Call until AWS has said yes or no to this job; at the stop the intent stays for the next owner."""
-        attempt = _Attempt(job, is_replay=job.is_replay)
-        while await self._its_turn():
+        """Call, as it is its turn, until AWS has said yes or no; at the stop the intent stays for the next owner."""
+        attempt, is_due = _Attempt(job, is_replay=job.is_replay), True
+        while is_due:
             if not self._lane.is_token_good(job):
                 await self._leave_uncertain(job)
                 return
@@ -72,6 +74,7 @@ class Starter:
                 due_seconds = self._lane.due_seconds(is_replay=attempt.is_replay)
                 await self._started.send(Started(attempt.job, aws_job_id, due_seconds))
                 return
+            is_due = await self._its_turn()
 
     async def _its_turn(self) -> bool:
         """Wait until a Start is allowed and due; False if the stop came before. Once it is sent, none ends it."""
