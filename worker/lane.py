@@ -18,6 +18,7 @@ from worker.config import Lane as LaneSettings
 from worker.config import Settings
 from worker.errors import AwsError, Verdict
 from worker.failpoints import around
+from worker.flow.backlog import Backlog
 from worker.flow.clock import now_seconds
 from worker.flow.denial import Denial
 from worker.flow.estimate import expected_usd
@@ -81,6 +82,7 @@ class Lane:
         self.halted: str | None = None  # why this process claims nothing; written by whoever watches over it
         self.throttled = 0
         self.result_age_seconds = 0.0
+        self.backlog = Backlog(settings.aws.reliable_results_seconds)
         self._lease_until = -math.inf
 
     def adjust(self, config: LaneSettings) -> None:
@@ -110,7 +112,7 @@ class Lane:
     @property
     def may_claim(self) -> bool:
         """False while there is a reason to leave the pending videos alone."""
-        return self.denial.reason is None and self.halted is None
+        return self.denial.reason is None and self.halted is None and not self.backlog.is_too_long
 
     def is_token_good(self, job: Job) -> bool:
         """True while AWS is sure to know a token that may have been used since the job's intent."""
@@ -229,6 +231,25 @@ class Lane:
                 expires_in_hours=round((life_seconds - age_seconds) / 3600, 2),
             )
 
+    def unread(self, results: int) -> None:
+        """Take note of how many results there are to be read: more of them than can be read in time are not bought."""
+        per_second = self.paces[GET].per_second
+        if self.backlog.look(
+            results=results, pages_a_result=self.usual_times.pages or 1.0, pages_per_second=per_second
+        ):
+            told = {"lane": self.name, "results": results, "days_to_read": round(self.backlog.seconds / 86_400, 2)}
+            if self.backlog.is_too_long:
+                log.warning("starts held back: results would expire before they are read", **told)
+            else:
+                log.info("starts go on: results can be read in time", **told)
+
+    @property
+    def _why_halted(self) -> str | None:
+        if self.backlog.is_too_long:
+            days, life_days = self.backlog.seconds / 86_400, self.settings.aws.results_seconds / 86_400
+            return f"the results that wait take {days:.1f} days to read at the present rate, and live for {life_days:g}"
+        return self.halted
+
     def _adapt_to(self, error: AwsError, operation: str, sent_at: float) -> None:
         if error.verdict is Verdict.SLOW_DOWN:
             self.throttled += 1
@@ -246,6 +267,6 @@ class Lane:
             "get_per_second": round(self.paces[GET].per_second, 3),
             "throttled": self.throttled,
             "denied": self.denial.reason,
-            "halted": self.halted,
+            "halted": self._why_halted,
             "out_of_budget": sorted(self.out_of_budget),
         }

@@ -47,12 +47,13 @@ async def run_stages(lane: Lane, database: Database, pages: MemoryObjectSendStre
             stages.start_soon(mark, lane, jobs, notices_out)
             stages.start_soon(fetcher.run)
             duties.start_soon(every, OVERDUE_SECONDS, lambda: find_overdue(lane, jobs))
-            duties.start_soon(every, LEARN_SECONDS, lambda: _look_after(lane, claimer, jobs, guards))
+            duties.start_soon(every, LEARN_SECONDS, lambda: look_after(lane, claimer, jobs, guards))
         duties.cancel_scope.cancel()
 
 
-async def _look_after(lane: Lane, claimer: Claimer, jobs: Jobs, guards: Guards) -> None:
+async def look_after(lane: Lane, claimer: Claimer, jobs: Jobs, guards: Guards) -> None:
     """Learn what jobs take here; return claims that nobody has in hand; see how old the results grow."""
     lane.usual_times = await jobs.usual_times(lane.id)
     await claimer.recover()
+    lane.unread(await jobs.unread(lane.id))
     lane.oldest_result(await guards.oldest_result_seconds(lane.id))

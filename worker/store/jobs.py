@@ -32,6 +32,7 @@ class UsualTimes(Struct, frozen=True):
 
     run_seconds: float | None
     minutes_per_gb: float | None
+    pages: float | None = None  # of a result, on average
 
 
 class Aside(Struct, frozen=True):
@@ -128,7 +129,14 @@ class Jobs:
         if row is None:
             return UsualTimes(None, None)
         run_seconds = row["seconds"] if row["noticed_jobs"] >= ENOUGH_JOBS else None
-        return UsualTimes(run_seconds, row["minutes_per_gb"] if row["jobs"] >= ENOUGH_JOBS else None)
+        if row["jobs"] < ENOUGH_JOBS:
+            return UsualTimes(run_seconds, None)
+        return UsualTimes(run_seconds, row["minutes_per_gb"], row["pages"])
+
+    @patient
+    async def unread(self, lane_id: int) -> int:
+        """How many results there are to be read, now or as soon as they are finished."""
+        return int(await self._database.pool.fetchval(SQL["unread_results"], lane_id))
 
     @patient
     async def quarantine(self, lane_id: int, message_id: str, body: str, reason: str) -> None:

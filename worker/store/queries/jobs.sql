@@ -64,13 +64,20 @@ select id, aws_job_id, tag, bucket, key, version_id, etag, aggregate_by, next_pa
 -- Only a notice tells when a job was finished; one that was asked for was finished some time before.
 select count(*) as jobs, count(seconds) as noticed_jobs,
        percentile_cont(0.95) within group (order by seconds) as seconds,
-       percentile_cont(0.9) within group (order by minutes_per_gb) as minutes_per_gb
-  from (select case when is_noticed then extract(epoch from ready_at - started_at) end::float8 as seconds,
+       percentile_cont(0.9) within group (order by minutes_per_gb) as minutes_per_gb,
+       avg(pages)::float8 as pages
+  from (select next_page - 1 as pages,
+               case when is_noticed then extract(epoch from ready_at - started_at) end::float8 as seconds,
                case when size_bytes > 0 then duration_ms / 60000.0 / (size_bytes / 1e9) end::float8 as minutes_per_gb
           from job
          where lane_id = $1 and state = 'done'
          order by settled_at desc
          limit 200) latest
+
+-- name: unread_results
+-- Jobs of a lane whose pages wait, now or as soon as they are finished.
+select (select count(*) from job where lane_id = $1 and state = 'running')
+     + (select count(*) from job where lane_id = $1 and state = 'ready')
 
 -- name: quarantine_notice
 -- A message that nobody could read, kept where an operator can see it; each once, 10,000 at most a lane.
