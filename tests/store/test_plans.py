@@ -85,6 +85,7 @@ INDEXED: dict[str, tuple[list[Any], set[str]]] = {
     "register_staged": ([BACKFILL], {"video_bucket_key_version_id_backfill_id_key"}),
     # claims.sql
     "pick_pending": ([LANE, BACKFILL, 47000, 20], {"video_pending"}),
+    "move_pending": ([BACKFILL, LANE + 1, LANE, 20], {"video_pending", "video_pkey"}),
     "take_picked": ([PENDING, [USD] * 3, BACKFILL, LANE], {"video_pkey"}),
     "return_claimed_if_jobless": ([LANE, None, [5], 0, HOLDER, 1], {"video_claimed", "video_pkey"}),
     "settle_claimed_if_jobless": ([CLAIMED, ["skipped"] * 2, ["gone"] * 2], {"video_pkey"}),
@@ -109,6 +110,7 @@ INDEXED: dict[str, tuple[list[Any], set[str]]] = {
     "wait_longer_if_unread": ([READY[0], 60.0], {"job_pkey"}),
     "ready_jobs": ([LANE, READY[:2], 32], {"job_ready"}),
     "usual_times": ([LANE], {"job_settled"}),
+    "unread_results": ([LANE], {"job_due", "job_ready"}),
     # pages.sql
     "lock_jobs": ([READY], {"job_pkey"}),
     "accept_pages": (
@@ -164,7 +166,7 @@ SMALL_TABLES = {
     ),
     "forget_backfill",
     *("claimable_backfills", "lock_tally_if_owner", "lock_budget", "held_by_other_lanes", "reclaim_allowances"),
-    *("set_allowance", "quarantine_notice"),
+    *("set_allowance", "quarantine_notice", "longest_queue", "add_tally", "lock_tallies_if_owner"),
     *("register_lane", "register_channel", "channels_of_lane", "acquire_lane_if_free", "renew_lane_if_held"),
     *("release_lane_if_held", "lane_owner"),
     *("find_labels", "add_labels_if_new"),

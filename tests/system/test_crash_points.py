@@ -142,6 +142,7 @@ def test_every_place_of_the_code_is_in_the_list_of_crash_points():
 PLACE = re.compile(r'\b(?:transaction|commit|around|unpaced_call)\((?:\s*connection, )?\s*"(\w+)"')
 ELSEWHERE = {
     *("move_intent_to_channel", "drop_pages"),  # of few videos
+    "take_slab",  # of a lane that has run dry
     *("suspicion", "accept", "mark_uncertain", "pause_suspected", "pause_failing_backfills"),  # of the books themselves
     *("pause_backfill", "cancel_backfill", "resume_backfill", "write_audit"),  # of an operator
     *("write_retry_down", "retry_batch", "mark_purging", "purge_videos", "purge_jobs", "forget_backfill"),

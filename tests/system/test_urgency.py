@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.checker import findings
 from tests.system.site import Site, finished, until
 from tests.system.truth import rows_in
 
@@ -63,3 +64,15 @@ async def test_live_videos_overtake_an_archive(site: Site, keys: list[str]):
     assert names.index("live") - started <= SECONDS_TO_OVERTAKE * STARTS_PER_SECOND
     first = names.index("live")
     assert names[first : first + 10] == ["live"] * 10
+
+
+async def test_lane_that_runs_dry_helps_the_others(site: Site, keys: list[str]):
+    """What was registered for one lane is worked on by all of its region, and each video is paid once."""
+    enqueue(site, "archive", keys)
+    site.configure(lanes__other=site.local_lane("us-east-1", start_per_second=STARTS_PER_SECOND))
+    assert site.run("run", "--until-empty", "--lanes", "main,other").returncode in (0, 1)
+    sql = "select l.name, count(*) as jobs from job j join lane l on l.id = j.lane_id group by 1"
+    jobs = {row["name"]: row["jobs"] for row in await rows_in(site.database_url, sql)}
+    assert jobs["main"] > 75
+    assert jobs["other"] > 75
+    assert await findings(site, registered=len(keys)) == []

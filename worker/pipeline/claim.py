@@ -17,6 +17,8 @@ from worker.store.claims import Claims, Intent, Verdicted
 
 SECONDS_AHEAD = 0.9  # of the pace in a claim; one waits while another is started, and neither can be overtaken
 LARGEST_CLAIM = 200
+SHARED_SECONDS = 10.0  # of the pace that another lane's queue must be worth, before a dry lane takes a part of it
+SLAB_SECONDS = 60.0  # of the pace that are taken over at most
 HEADS_AT_ONCE = 32
 IDLE_SECONDS = 1.0
 MOST_CLAIMS = 4  # without an intent to show for it, all but the first alone: the video seems to kill the process
@@ -64,7 +66,7 @@ class Claimer:
 
         Of those that are equally urgent, the one whose last turn is longest ago comes first.
         """
-        claimable = await self._claims.claimable(self._lane.id)
+        claimable = await self._claims.claimable(self._lane.id) or await self._taken_over()
         self._turns = {backfill.id: self._turns.get(backfill.id, 0) for backfill in claimable}
         for backfill in sorted(claimable, key=lambda one: (-one.priority, self._turns[one.id], one.id)):
             videos = await self._claim(backfill)
@@ -73,6 +75,16 @@ class Claimer:
                 await self._intend(backfill, videos)
                 return True
         return False
+
+    async def _taken_over(self) -> list[Backfill]:
+        """The lane has run dry: take a part of the longest queue of its region."""
+        rate = self._lane.paces[START].per_second
+        least, most = (max(2, round(rate * seconds)) for seconds in (SHARED_SECONDS, SLAB_SECONDS))
+        taken = await self._claims.take_slab(self._lane.owner, least=least, most=most)
+        if taken:
+            log.info("videos taken over from another lane", lane=self._lane.name, videos=taken)
+            self._positions.clear()
+        return await self._claims.claimable(self._lane.id) if taken else []
 
     async def _claim(self, backfill: Backfill) -> list[Video]:
         after = self._positions.get(backfill.id, 0)

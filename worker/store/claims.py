@@ -65,6 +65,19 @@ class Claims:
         """Backfills with pending videos for the lane, the most urgent first."""
         return [as_backfill(row) for row in await self._database.pool.fetch(SQL["claimable_backfills"], lane_id)]
 
+    @patient
+    async def take_slab(self, owner: LaneHolder, *, least: int, most: int) -> int:
+        """Take over half of the longest queue of the region, if it has so many videos; returns how many came."""
+        async with self._database.transaction("take_slab") as connection:
+            queue = await connection.fetchrow(SQL["longest_queue"], owner.lane_id, least)
+            if queue is None:
+                return 0
+            lanes = queue["backfill_id"], owner.lane_id, queue["lane_id"]
+            await connection.execute(SQL["add_tally"], queue["backfill_id"], owner.lane_id)
+            if not await connection.fetch(SQL["lock_tallies_if_owner"], *lanes, owner.holder, owner.epoch):
+                return 0
+            return int(await connection.fetchval(SQL["move_pending"], *lanes, min(most, queue["pending"] // 2)))
+
     async def claim(
         self, owner: LaneHolder, backfill: Backfill, *, after: int, limit: int, estimate: Estimate
     ) -> Claimed:

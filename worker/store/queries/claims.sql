@@ -5,6 +5,47 @@ select b.* from backfill b
  where t.lane_id = $1 and t.pending > 0 and b.paused_at is null and b.cancelled_at is null
  order by b.priority desc, b.id
 
+-- name: longest_queue
+-- The longest queue that another lane of the region has, in the most urgent backfill that has one of so many videos.
+select t.backfill_id, t.lane_id, t.pending
+  from tally t
+  join lane l on l.id = t.lane_id
+  join backfill b on b.id = t.backfill_id
+ where t.lane_id <> $1 and l.region = (select region from lane where id = $1)
+   and t.pending >= $2 and b.paused_at is null and b.cancelled_at is null
+ order by b.priority desc, t.pending desc
+ limit 1
+
+-- name: add_tally
+-- A lane's first part in a backfill.
+insert into tally (backfill_id, lane_id) values ($1, $2) on conflict do nothing
+
+-- name: lock_tallies_if_owner
+-- Two lanes' tallies of a backfill, in one order for everybody; none for a process that lost the lane.
+select t.lane_id, t.pending
+  from tally t
+ where t.backfill_id = $1 and t.lane_id in ($2, $3)
+   and exists (select from lane where id = $2 and holder = $4 and epoch = $5 for key share)
+ order by t.lane_id
+   for no key update of t
+
+-- name: move_pending
+-- Moves the last videos of a queue to another lane's; those that were taken up before stay where they are suspected.
+with picked as (
+  select id from video
+   where lane_id = $3 and backfill_id = $1 and state = 'pending' and claims = 0
+   order by claim_order desc
+   limit $4
+     for update skip locked
+), moved as (
+  update video v set lane_id = $2 from picked p where v.id = p.id returning v.id
+), counted as (
+  update tally t set pending = t.pending + case t.lane_id when $2 then c.videos else -c.videos end
+    from (select count(*) as videos from moved) c
+   where t.backfill_id = $1 and t.lane_id in ($2, $3)
+)
+select count(*) from moved
+
 -- name: lock_tally_if_owner
 -- Serialises the money decisions of one lane and backfill; nothing comes back to a process that lost the lane, and
 -- nobody takes the lane before the decision is committed (a renewal need not wait).
