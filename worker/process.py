@@ -139,7 +139,7 @@ class WorkerProcess:
                     await self._leave_alone(name, str(error), stop)
         if not self.stop.is_requested:
             del self.states[name]
-        del self._stops[name]
+        self._stops.pop(name, None)  # a stop that came before the lane was stood by for left none
 
     async def _leave_alone(self, name: str, reason: str, stop: Stop) -> None:
         """A new configuration has a mistake that only AWS shows: the other lanes go on."""

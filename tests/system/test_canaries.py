@@ -382,8 +382,7 @@ from worker.app import Application
 
 everything = f"{dict(os.environ)} {sys.argv}"
 
-async def lanes(application):
-    settings = application.settings
+async def lanes(application, settings):
     secrets = [settings.database.url.get_secret_value(), settings.lanes["main"].external_id.get_secret_value(),
                settings.worker.http_token.get_secret_value()]
     logging.getLogger("botocore").setLevel("DEBUG")
