@@ -214,6 +214,14 @@ def test_worker_stops_when_its_database_no_longer_serves_it(site: Site, query: Q
     assert not query("select from lane where expires_at > clock_timestamp()")  # the lane was given back
 
 
+async def test_stop_before_the_lanes_are_stood_by_for(database: Database):
+    """A worker that is told to stop before it has begun ends as any other."""
+    settings = Settings(lanes={"main": {"region": "eu-west-1", "endpoint_url": "local"}})
+    worker = WorkerProcess(Application(settings, settings, database), Metrics(), None)
+    worker.stop.request()
+    await worker.run()
+
+
 async def test_gauges_of_a_purged_backfill_are_forgotten(database: Database):
     """A worker that outlives a backfill does not tell its old figures for ever."""
     settings = Settings()
