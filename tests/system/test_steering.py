@@ -216,7 +216,7 @@ def test_worker_stops_when_its_database_no_longer_serves_it(site: Site, query: Q
 
 async def test_stop_before_the_lanes_are_stood_by_for(database: Database):
     """A worker that is told to stop before it has begun ends as any other."""
-    settings = Settings(lanes={"main": {"region": "eu-west-1", "endpoint_url": "local"}})
+    settings = Settings(database={"url": "postgresql://unused"}, lanes={"main": {"region": "eu-west-1"}})
     worker = WorkerProcess(Application(settings, settings, database), Metrics(), None)
     worker.stop.request()
     await worker.run()
