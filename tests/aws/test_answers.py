@@ -13,7 +13,7 @@ from tests.system.small_aws import SmallAws
 from worker.aws.answers import LARGEST_BYTES, LARGEST_PAGE_BYTES, LONGEST_MESSAGE
 from worker.aws.notices import Queue, read_message
 from worker.aws.objects import Objects
-from worker.aws.rekognition import Rekognition
+from worker.aws.rekognition import Rekognition, announced_limit
 from worker.aws.session import Clients, Credentials, open_clients
 from worker.config import Lane
 from worker.errors import AwsError, UnreadableError, Verdict
@@ -198,3 +198,17 @@ async def test_true_answers_fit_the_bounds(raw: RawServer, clients: Clients):
     raw.answer = http(b"", b'ETag: "e1"', length=10 * 2**30)
     assert (await CALLS["HeadObject"](clients)).size_bytes == 10 * 2**30
     assert set(LARGEST_BYTES) == {"rekognition", "sqs", "s3", "sts", "service-quotas"}
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("22 open Jobs for User arn:aws:iam::123456789012:user/u Maximum limit: 20", 20),
+        ("Maximum limit: 100000000000", None),
+        ("Subscriber limit exceeded", None),
+        ("", None),
+    ],
+)
+def test_announced_limit_is_read_where_there_is_one(message: str, expected: int | None):
+    """A LimitExceededException says how many jobs may run, mostly."""
+    assert announced_limit(message) == expected

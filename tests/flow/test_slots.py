@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.flow.slots import SECONDS_TO_PROBE, Slots
@@ -92,9 +94,49 @@ async def test_limit_is_probed_upward_to_the_ceiling():
     for job_id in range(10, 16):
         await slots.take(job_id)
         limits.append(slots.limit)
-    assert limits == [2, 3, 4, 5, 6, 7, 8]
+    assert limits == [2, 3, 5, 5, 8, 8, 8]
     with pytest.raises(TimeoutError), anyio.fail_after(1000):
         await slots.take(99)
+
+
+async def test_announced_limit_is_not_probed_beyond():
+    """A lower limit that AWS names holds for good, a higher one changes nothing; another ceiling is tried anew."""
+    slots = Slots(20)
+    slots.adopt(set(range(5)))
+    slots.refused(99, anyio.current_time(), announced=7)
+    await anyio.sleep(1000)
+    for job_id in (5, 6):
+        await slots.take(job_id)
+    with pytest.raises(TimeoutError), anyio.fail_after(1000):
+        await slots.take(7)
+    assert (slots.used, slots.limit) == (7, 7)
+    slots.set_ceiling(30)
+    with anyio.fail_after(100):
+        for job_id in range(7, 30):
+            await slots.take(job_id)
+    slots.refused(29, anyio.current_time(), announced=1000)
+    with anyio.fail_after(100):
+        await slots.take(29)
+
+
+async def test_account_that_announces_none_is_still_probed():
+    """An account without a slot for us may have one later."""
+    slots = Slots(3)
+    slots.refused(1, anyio.current_time(), announced=0)
+    with anyio.fail_after(SECONDS_TO_PROBE + 1):
+        await slots.take(1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(ceiling=st.integers(1, 1000), share=st.floats(0, 1))
+async def test_slots_are_all_in_use_within_a_minute_after_others_left(ceiling: int, share: float):
+    """However many slots others left to us, all of them are used a minute after they have gone."""
+    slots, job_ids = Slots(ceiling), count()
+    slots.adopt({next(job_ids) for _ in range(round(ceiling * share))})
+    slots.refused(next(job_ids), anyio.current_time())
+    with anyio.fail_after(5 * SECONDS_TO_PROBE + 1):
+        while slots.used < ceiling:
+            await slots.take(next(job_ids))
 
 
 async def test_other_ceiling_lets_those_go_on_who_wait():

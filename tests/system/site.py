@@ -80,7 +80,8 @@ class Site:
     def __exit__(self, *_: object) -> None:
         for process in self._processes:
             if process.returncode is None:
-                kill(process)
+                process.kill()
+                print(*process.communicate(), sep="\n")  # shown by a test that fails while waiting for it
             process.close()
 
     def configure(self, **sections: dict[str, Any]) -> None:

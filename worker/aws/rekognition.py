@@ -14,10 +14,17 @@ from worker.model import Detection, Job, ReadyJob
 START = "StartContentModeration"
 GET = "GetContentModeration"
 JOB_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # as the API reference gives it for both operations
+ANNOUNCED_LIMIT = re.compile(r"\bMaximum limit: (\d{1,7})\b")  # "20 open Jobs for User … Maximum limit: 20"
 LONGEST_VIDEO_MS = 86_400_000  # four times what Rekognition takes: more would spoil the books
 
 _Word = Annotated[str, Meta(max_length=256)]
 _Pixels = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+def announced_limit(message: str) -> int | None:
+    """The number of concurrent jobs that a LimitExceededException names, None if it names none."""
+    found = ANNOUNCED_LIMIT.search(message)
+    return int(found[1]) if found else None
 
 
 class _S3Object(Struct, frozen=True, rename="pascal"):

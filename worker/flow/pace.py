@@ -6,7 +6,8 @@ import anyio
 
 CUT = 0.7  # of the rate, at a throttle
 FLOOR = 0.02  # of the ceiling: below it even a closed quota would be probed too seldom to notice that it opened
-SECONDS_TO_RECOVER = 20.0  # from nothing to the ceiling, while calls succeed
+GROWTH = 0.5 / 30**3  # of the ceiling, per cubed second: half of it is won back 30 s after the rate that was refused
+SECONDS_TO_RECOVER = 51.0  # at most, from any rate to the ceiling, while calls succeed
 
 
 class Pace:
@@ -14,6 +15,10 @@ class Pace:
 
     Decisions (`take`, `throttled`, `succeeded`) are plain; only `wait` sleeps. Nobody's moment is fixed before it is
     his turn: a queue of callers that was made at a low rate does not outlast it.
+
+    After a cut the rate follows a cubic curve, as CUBIC's window does (RFC 9438): soon near the rate that was refused,
+    long about it, and ever faster beyond. So a quota that others share is seldom overrun, and one that they leave is
+    in full use within `SECONDS_TO_RECOVER`.
     """
 
     def __init__(self, ceiling_per_second: float) -> None:
@@ -22,7 +27,9 @@ class Pace:
         self._turn = anyio.Lock()
         self._taken_at = float("-inf")
         self._cut_at = float("-inf")
-        self._raised_at = float("-inf")
+        self._refused_per_second = ceiling_per_second
+        self._seconds_since_cut = 0.0  # while calls went through
+        self._succeeded_at = float("-inf")
 
     async def wait(self) -> float:
         """Sleep until the next call is due; returns that moment. Waiting callers are served in the order they came."""
@@ -53,14 +60,18 @@ class Pace:
         """Cut the rate, once for all calls that were sent before the last cut could be felt."""
         if sent_at <= self._cut_at:
             return
-        self._cut_at = self._raised_at = now
+        self._cut_at = self._succeeded_at = now
+        self._seconds_since_cut = 0.0
+        self._refused_per_second = self.per_second
         self.per_second = max(self.per_second * CUT, self.ceiling_per_second * FLOOR)
 
     def succeeded(self, now: float) -> None:
-        """Raise the rate by the time that went by, so that it is back at its ceiling after a known time."""
+        """Raise the rate by the time that went by; a silence longer than the calls' own spacing counts for little."""
         if self.per_second == self.ceiling_per_second:
             return
-        elapsed = min(now - self._raised_at, 1.0)
-        self._raised_at = now
-        step = self.ceiling_per_second * elapsed / SECONDS_TO_RECOVER
-        self.per_second = min(self.per_second + step, self.ceiling_per_second)
+        self._seconds_since_cut += min(now - self._succeeded_at, 1.0 + 1 / self.per_second)
+        self._succeeded_at = now
+        growth = self.ceiling_per_second * GROWTH
+        seconds_to_refused = (self._refused_per_second * (1 - CUT) / growth) ** (1 / 3)
+        per_second = self._refused_per_second + growth * (self._seconds_since_cut - seconds_to_refused) ** 3
+        self.per_second = min(max(per_second, self.per_second), self.ceiling_per_second)

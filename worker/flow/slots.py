@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import anyio
 
 from worker.flow.signal import Signal
 
-SECONDS_TO_PROBE = 15.0  # after a refusal, and after each step upward
+SECONDS_TO_PROBE = 10.0  # after a refusal, and after each step upward
+FIRST_STEP = 1 / 25  # of the ceiling; each step that is not refused is twice as large, so five are enough
 
 
 class Slots:
@@ -15,8 +18,10 @@ class Slots:
     def __init__(self, ceiling: int) -> None:
         self.ceiling = ceiling
         self.limit = ceiling
+        self._account_limit = ceiling  # lower where AWS announced so
         self._taken: set[int] = set()
         self._changed = Signal()
+        self._step = 0
         self._probe_at = float("inf")
 
     @property
@@ -30,10 +35,12 @@ class Slots:
         return max(0, self.limit - self.used)
 
     def set_ceiling(self, ceiling: int) -> None:
-        """Another ceiling. A limit that the account set stays, and is probed upward to the new one."""
+        """Another ceiling. A limit that the account set, or announced, stays and is probed upward to the new one."""
         was_refused = self.limit < self.ceiling
-        self.ceiling = ceiling
+        self.ceiling = self._account_limit = ceiling
         self.limit = min(self.limit, ceiling) if was_refused else ceiling
+        if was_refused and self._probe_at == float("inf"):
+            self._probe_at = float("-inf")
         self._changed.set()
 
     def adopt(self, job_ids: set[int]) -> None:
@@ -51,19 +58,23 @@ class Slots:
         self._taken.discard(job_id)
         self._changed.set()
 
-    def refused(self, job_id: int, now: float) -> None:
+    def refused(self, job_id: int, now: float, announced: int | None = None) -> None:
         """AWS said that none is free: what runs is all that may run, until a probe shows otherwise.
 
-        Where nothing runs, others fill the account: then nothing is tried before the probe.
+        Where nothing runs, others fill the account: then nothing is tried before the probe. A limit that AWS announced
+        is not probed beyond, if it is lower than the ceiling.
         """
         self._taken.discard(job_id)
-        self.limit = min(self.limit, self.used)
+        self._account_limit = self.ceiling if announced is None else max(1, min(announced, self.ceiling))
+        self.limit = min(self.limit, self.used, self._account_limit)
+        self._step = ceil(self.ceiling * FIRST_STEP)
         self._probe_at = now + SECONDS_TO_PROBE
 
     def _try(self, now: float) -> bool:
         if now >= self._probe_at:
-            self.limit = min(self.limit + max(1, self.limit // 10), self.ceiling)
-            self._probe_at = now + SECONDS_TO_PROBE if self.limit < self.ceiling else float("inf")
+            self.limit = min(self.limit + self._step, self._account_limit)
+            self._step *= 2
+            self._probe_at = now + SECONDS_TO_PROBE if self.limit < self._account_limit else float("inf")
         return self.used < self.limit
 
     def _seconds_to_probe(self) -> float | None:

@@ -12,7 +12,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from msgspec import Struct
 from msgspec.structs import replace
 
-from worker.aws.rekognition import START
+from worker.aws.rekognition import START, announced_limit
 from worker.errors import AwsError, Verdict
 from worker.flow.batch import batches
 from worker.flow.stop import Stop
@@ -139,7 +139,7 @@ class Starter:
         """Wait as the error demands; pace and permission are waited for at the next call."""
         with self._stop.taking():
             if error.verdict is Verdict.NO_SLOT:
-                self._lane.slots.refused(attempt.job.id, anyio.current_time())
+                self._lane.slots.refused(attempt.job.id, anyio.current_time(), announced_limit(error.message))
                 await self._lane.slots.take(attempt.job.id)
             elif error.verdict is Verdict.RETRY:
                 # The lost answer may hide a start, and a replayed one sends no notice.
