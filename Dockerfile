@@ -1,5 +1,7 @@
 # The worker alone: no embedded database, no analyst. Runs as a plain user on a read-only root file system.
+# For a Ray cluster: --build-arg EXTRAS=[cluster]
 FROM python:3.13-slim AS build
+ARG EXTRAS=
 WORKDIR /src
 RUN pip install --no-cache-dir uv
 COPY pyproject.toml requirements.lock README.md LICENSE CHANGELOG.md ./
@@ -7,7 +9,7 @@ COPY worker worker
 COPY migrations migrations
 RUN uv build --wheel --out-dir /dist \
  && uv venv /opt/modworker \
- && uv pip install --python /opt/modworker/bin/python --compile-bytecode --constraints requirements.lock /dist/*.whl
+ && uv pip install --python /opt/modworker/bin/python --compile-bytecode --constraints requirements.lock "$(ls /dist/*.whl)$EXTRAS"
 
 FROM python:3.13-slim
 COPY --from=build /opt/modworker /opt/modworker

@@ -21,17 +21,20 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-
 # A folder of videos is looked at for real; everything else is taken as the config file says.
 ANALYST := $(if $(filter s3://% %.csv %.jsonl,$(SOURCE)),,MODWORKER_LOCAL__ANALYST=onnx)
 
-.PHONY: help run test check fuzz soak mutants lock clean
+.PHONY: help run test test-cluster check fuzz soak mutants lock clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(READY) ## moderate a made-up archive, or the videos of a folder: make run SOURCE=path/to/videos
 	@$(ANALYST) $(BIN)/modworker backfill "$(SOURCE)" --config $(CONFIG) || { code=$$?; \
 	  if [ $$code -eq 1 ]; then echo "(some videos could not be moderated; \`status\` shows why)"; else exit $$code; fi; }
 
 test: $(READY) $(AWS_READY) ## run every test
-	@$(BIN)/python -m pytest -n 4 --dist worksteal
+	@$(BIN)/python -m pytest -n 4 --dist worksteal --ignore tests/cluster
+
+test-cluster: $(READY) ## run lanes on a Ray cluster of this machine, and kill a node
+	@$(BIN)/python -m pytest -W default tests/cluster
 
 check: $(READY) ## lint, types, and the direction of imports
 	@$(BIN)/ruff check .

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
 
 import anyio
 import structlog
@@ -26,6 +27,7 @@ from worker.store.jobs import Jobs
 from worker.store.leases import Holder
 from worker.store.pages import Pages
 from worker.store.upgrades import Upgrades
+from worker.web.server import serve
 
 PAGES_IN_FLIGHT = 8  # between fetchers and writer: a slow database slows the fetchers, not the memory
 BOOKS_SECONDS = 5.0
@@ -218,3 +220,14 @@ class WorkerProcess:
 
     def _owned(self) -> list[Lane]:
         return [state.lane for state in self.states.values() if state.lane]
+
+
+@asynccontextmanager
+async def pages(application: Application, worker: WorkerProcess, metrics: Metrics) -> AsyncIterator[None]:
+    """The worker's HTTP pages, where configured."""
+    if not (listen := application.settings.worker.http_listen):
+        yield
+        return
+    async with serve(listen, metrics=metrics, ready=worker.reason_against_readiness) as url:
+        log.info("health and metrics are served", url=url)
+        yield

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,12 +13,11 @@ import structlog
 from anyio.abc import TaskStatus
 
 from worker.app import Application
-from worker.config import Changes, load
+from worker.config import Changes, Settings, load
 from worker.errors import UsageError
 from worker.flow.signal import Signal
 from worker.metrics import Metrics
-from worker.process import WorkerProcess
-from worker.web.server import serve
+from worker.process import WorkerProcess, pages
 
 T = TypeVar("T")
 
@@ -80,7 +79,7 @@ async def work(
 ) -> None:
     """Run a worker until the watch is over or a signal comes, and then as long as it takes to run dry."""
     worker = WorkerProcess(application, metrics, lanes)
-    async with _pages(application, worker, metrics), anyio.create_task_group() as everything:
+    async with pages(application, worker, metrics), anyio.create_task_group() as everything:
 
         def stop() -> None:
             worker.stop.request()
@@ -101,23 +100,12 @@ async def work(
             everything.cancel_scope.cancel()
 
 
-@asynccontextmanager
-async def _pages(application: Application, worker: WorkerProcess, metrics: Metrics) -> AsyncIterator[None]:
-    """The worker's HTTP pages, where configured."""
-    if not (listen := application.settings.worker.http_listen):
-        yield
-        return
-    async with serve(listen, metrics=metrics, ready=worker.reason_against_readiness) as url:
-        logger.info("health and metrics are served", url=url)
-        yield
-
-
-async def heed_hangups(worker: WorkerProcess, config: Path, signals: Signals) -> None:
+async def heed_hangups(reconfigure: Callable[[Settings], Awaitable[Changes]], config: Path, signals: Signals) -> None:
     """Read the config file again at each SIGHUP; one that is wrong changes nothing."""
     while signals.hangups:
         await signals.hangups.wait()
         try:
-            changes = await worker.reconfigure(load(config).settings)
+            changes = await reconfigure(load(config).settings)
         except UsageError as error:
             reason = str(error)
             logger.error("config file refused: the settings stay as they are", reason=reason)  # noqa: TRY400 (no fault of ours)

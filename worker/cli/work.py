@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -33,6 +34,7 @@ from worker.enqueue import Request, count
 from worker.enqueue import enqueue as enqueue_sources
 from worker.errors import UsageError
 from worker.flow.signal import Signal
+from worker.flow.stop import Stop
 from worker.metrics import Metrics
 from worker.pipeline.discover import Discovered
 from worker.pipeline.sources import default_name
@@ -42,6 +44,9 @@ from worker.store.registry import Progress
 from worker.watch import Watch, nothing_left, until_final
 
 LAST_LOOK_SECONDS = 2.0  # at the end: a database that is away does not keep a worker that was told to stop
+
+Place = Callable[[Application, list[str] | None, bool, Signals], Awaitable[str | None]]
+"""Works on these lanes, until nothing is left or a signal comes; gives the sentence that ended it early."""
 
 logger = structlog.get_logger()
 
@@ -85,13 +90,16 @@ async def run(
     config: ConfigFile,
     until_empty: Annotated[bool, Parameter(name="--until-empty", negative="", help="end when nothing is left")] = False,
     lanes: Annotated[str | None, Parameter(help="only these lanes, comma-separated")] = None,
+    cluster: Annotated[str | None, Parameter(help='lanes on a Ray cluster: "auto", or HOST:PORT of its head')] = None,
     not_restored: NotRestored = False,
     restored: Restored = False,
 ) -> int:
     """Exit code 0 if told to stop or nothing is left, 3 if `--until-empty` ends because what is left cannot go on."""
     loaded = load(config)
     word = word_on_the_past(not_restored=not_restored, restored=restored)
-    command = partial(_run, loaded, config, _chosen_lanes(lanes, loaded), until_empty, word)
+    command = partial(
+        _run, loaded, config, _place(config, cluster, loaded), _chosen_lanes(lanes, loaded), until_empty, word
+    )
     code = await until_signal(command, hangups=Signal())
     return AS_ASKED if code is None else code
 
@@ -144,26 +152,75 @@ async def _enqueue(loaded: Loaded, config: Path, request: Request, is_dry_run: b
     return FINDING if found.bad_rows else AS_ASKED
 
 
+def _place(config: Path, cluster: str | None, loaded: Loaded) -> Place:
+    """Where lanes are to be worked on.
+
+    Raises:
+        UsageError: if they cannot be there.
+
+    """
+    if cluster is None:
+        return partial(_run_here, config)
+    from worker.cluster import refuse_unreachable  # noqa: PLC0415 (Ray is an extra)
+
+    refuse_unreachable(cluster, loaded.settings)
+    return partial(_run_on_cluster, config, cluster)
+
+
 async def _run(
-    loaded: Loaded, config: Path, lanes: list[str] | None, is_until_empty: bool, word: Word | None, signals: Signals
+    loaded: Loaded,
+    config: Path,
+    place: Place,
+    lanes: list[str] | None,
+    is_until_empty: bool,
+    word: Word | None,
+    signals: Signals,
 ) -> int:
-    endings: list[str | None] = []
     async with open_application(loaded, config) as application:
         await _look_back(application, word)
-
-        async def watch(worker: WorkerProcess) -> None:
-            async with anyio.create_task_group() as watching:
-                watching.start_soon(heed_hangups, worker, config, signals)
-                if is_until_empty:
-                    endings.append(await nothing_left(worker, application.registry))
-                    watching.cancel_scope.cancel()
-
-        await work(application, Metrics(), watch, signals, lanes)
-    ending = next(filter(None, endings), None)
+        ending = await place(application, lanes, is_until_empty, signals)
     if ending is None:
         return AS_ASKED
     complain(f"stopped early: {ending}")
     return STOPPED_EARLY
+
+
+async def _run_here(
+    config: Path, application: Application, lanes: list[str] | None, is_until_empty: bool, signals: Signals
+) -> str | None:
+    """Work in this process; gives the sentence that ended it early."""
+    endings: list[str | None] = []
+
+    async def watch(worker: WorkerProcess) -> None:
+        async with anyio.create_task_group() as watching:
+            watching.start_soon(heed_hangups, worker.reconfigure, config, signals)
+            if is_until_empty:
+                endings.append(await nothing_left(worker, application.registry))
+                watching.cancel_scope.cancel()
+
+    await work(application, Metrics(), watch, signals, lanes)
+    return next(filter(None, endings), None)
+
+
+async def _run_on_cluster(
+    config: Path,
+    address: str,
+    application: Application,
+    lanes: list[str] | None,
+    is_until_empty: bool,
+    signals: Signals,
+) -> str | None:
+    """Place the lanes on a cluster and follow them; gives the sentence that ended it early."""
+    from worker.cluster import Fleet, connect  # noqa: PLC0415 (Ray is an extra)
+
+    await anyio.to_thread.run_sync(connect, address, application.settings)
+    fleet, stop = Fleet(application, lanes), Stop()
+    async with anyio.create_task_group() as following:
+        with signals.stopping(stop.request, following.cancel_scope.cancel):
+            following.start_soon(heed_hangups, fleet.reconfigure, config, signals)
+            ending = await fleet.run(stop, is_until_empty=is_until_empty)
+            following.cancel_scope.cancel()
+    return ending
 
 
 async def _look_back(application: Application, word: Word | None) -> None:
