@@ -21,7 +21,7 @@ from aiobotocore.config import AioConfig
 from botocore.config import Config
 from msgspec import Struct, json
 
-from worker.aws.rekognition import GET, LABELS_A_PAGE, Answer, decode_page
+from worker.aws.rekognition import GET, LABELS_A_PAGE, Answer, page_of
 
 READERS = 32  # as many as the worker has
 THREADS = 16
@@ -77,7 +77,7 @@ async def aioboto3_as_it_comes(task: Task, label_ids: LabelIds, write: Write) ->
 async def straight_line(task: Task, label_ids: LabelIds, write: Write) -> None:
     """aioboto3 with the worker's page decoder, and nothing else of it."""
     async with _rekognition(task) as client:
-        client.meta.events.register(f"before-parse.rekognition.{GET}", decode_page)
+        client.meta.events.register(f"before-parse.rekognition.{GET}", _decode_page)
 
         async def get(number: int, job_id: str, token: str | None) -> tuple[Rows, str | None]:
             answer = (await client.get_content_moderation(**_request(job_id, token)))["answer"]
@@ -141,6 +141,12 @@ async def _read_all(task: Task, get: Get, write: Write) -> None:
 def _request(job_id: str, token: str | None) -> dict[str, Any]:
     request = {"JobId": job_id, "MaxResults": LABELS_A_PAGE, "SortBy": "TIMESTAMP", "AggregateBy": "TIMESTAMPS"}
     return request | {"NextToken": token} if token else request
+
+
+def _decode_page(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    """Event handler `before-parse`: takes the body from botocore's own parser."""
+    customized_response_dict["answer"] = page_of(response_dict["body"])
+    response_dict["body"] = b"{}"
 
 
 def _rows_of_response(number: int, response: dict[str, Any], label_ids: LabelIds) -> Iterator[tuple[Any, ...]]:

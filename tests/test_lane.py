@@ -26,21 +26,13 @@ DAY_SECONDS = 86_400.0
 class NoClient:
     """Nothing is called here."""
 
-    class meta:  # noqa: N801 (botocore's name)
-        """Of a client."""
-
-        class events:  # noqa: N801 (botocore's name)
-            """Of a client."""
-
-            register = staticmethod(lambda *_, **__: None)
-
 
 @pytest.fixture
 async def lane() -> Lane:
     """A lane whose lease was renewed just now."""
     client: Any = NoClient()
     settings = Settings(lanes={"main": LaneSettings(region="us-east-1", endpoint_url="local")})
-    owner, clients = LaneHolder(1, uuid.uuid4(), 1), Clients(client, client, client, "123456789012", None)
+    owner, clients = LaneHolder(1, uuid.uuid4(), 1), Clients(client, client, client, client, "123456789012", None)
     lane = Lane("main", settings, owner, [], clients, Metrics(), UsualTimes(None, None))
     lane.lease_renewed(now_seconds())
     return lane

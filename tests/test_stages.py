@@ -36,7 +36,7 @@ async def lane(steps: Steps) -> Lane:
     client: Any = NoClient()
     config = LaneSettings(region="us-east-1", endpoint_url="local", get_per_second=1.0)
     settings = Settings(lanes={"main": config}, aws=Aws(results_seconds=LIFE_SECONDS))
-    owner, clients = await steps.own(), Clients(client, client, client, "123456789012", None)
+    owner, clients = await steps.own(), Clients(client, client, client, client, "123456789012", None)
     usual_times = await steps.jobs.usual_times(owner.lane_id)
     return Lane("main", settings, owner, [], clients, Metrics(), usual_times)
 

@@ -63,7 +63,7 @@ class Lane:
         self.settings = settings
         self.owner = owner
         self.channels = channels
-        self.rekognition = Rekognition(clients.rekognition)
+        self.rekognition = Rekognition(clients.rekognition, clients.posts)
         self.queue = Queue(clients.sqs, config.queue_url)
         self.objects = Objects(clients.s3)
         self.metrics = metrics

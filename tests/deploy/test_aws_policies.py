@@ -11,6 +11,8 @@ from typing import Any
 import botocore.session
 from botocore import xform_name
 
+from worker.aws import rekognition
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "aws"
 WORKER = ROOT / "worker"
@@ -200,7 +202,8 @@ def methods() -> dict[str, set[str]]:
 def calls() -> set[str]:
     """Every operation that the program outside of the local service calls, as its code says.
 
-    A role is assumed by botocore itself, on behalf of whoever makes its refresher.
+    A role is assumed by botocore itself, on behalf of whoever makes its refresher. What is posted to Rekognition
+    without a client's method is named by a constant.
     """
     known = {**methods(), "create_assume_role_refresher": {"sts:AssumeRole"}}
     found = set()
@@ -214,6 +217,8 @@ def calls() -> set[str]:
                 if name in known:
                     [operation] = known[name]
                     found.add(operation)
+                if ast.unparse(node.func) == "self._posts.send":
+                    found.add(f"rekognition:{getattr(rekognition, ast.unparse(node.args[0]))}")
     return found
 
 

@@ -61,6 +61,20 @@ class BoundedSession(AIOHTTPSession):
         return answer
 
 
+class Connections:
+    """Makes the HTTP session of one client, and keeps it at hand: the client shows it to nobody."""
+
+    session: BoundedSession
+
+    def __init__(self, service: str) -> None:
+        self._largest_bytes = LARGEST_BYTES[service]
+
+    def __call__(self, **options: Any) -> BoundedSession:
+        """As botocore calls the class of its own."""
+        self.session = BoundedSession(self._largest_bytes, **options)
+        return self.session
+
+
 class _Body:
     """A body that was read."""
 

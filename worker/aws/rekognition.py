@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, ValidationError, json
 
 from worker.aws.answers import LABELS_A_PAGE, translated
+from worker.aws.posts import Posts
 from worker.errors import AwsError, UnreadableError, Verdict
 from worker.model import Detection, Job, ReadyJob
 
@@ -65,22 +66,8 @@ class Answer(Struct, frozen=True, rename="pascal"):
 _decode = json.Decoder(Answer).decode
 
 
-def decode_page(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    """Event handler `before-parse`: botocore's own parser walks every shape and takes ten times as long.
-
-    Errors (any status of 300 or more) stay botocore's.
-
-    Raises:
-        UnreadableError: as `page_of`.
-
-    """
-    if response_dict["status_code"] < 300:
-        customized_response_dict["answer"] = page_of(response_dict["body"])
-        response_dict["body"] = b"{}"
-
-
 def page_of(body: bytes) -> Answer:
-    """Decode a page.
+    """Decode a page: botocore's own parser walks every shape and takes ten times as long.
 
     Raises:
         UnreadableError: JOB_FAILED for a page of the wrong form, which will not get better; RETRY for what is no JSON,
@@ -98,10 +85,9 @@ def page_of(body: bytes) -> Answer:
 class Rekognition:
     """The two operations of one lane."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, posts: Posts) -> None:
         self._client = client
-        # Once a client, however often its lane is lost and taken again: a second decoder would find an empty body.
-        client.meta.events.register(f"before-parse.rekognition.{GET}", decode_page, unique_id="decode_page")
+        self._posts = posts
 
     async def start(self, job: Job) -> str:
         """Start a job, or find the one that its token has started already; returns the JobId."""
@@ -137,7 +123,7 @@ class Rekognition:
         if next_token:
             request["NextToken"] = next_token
         with translated():
-            answer: Answer = (await self._client.get_content_moderation(**request))["answer"]
+            answer = page_of(await self._posts.send(GET, json.encode(request)))
         if reason := _impossible(answer, job, next_token):
             raise UnreadableError(reason, Verdict.JOB_FAILED, json.encode(answer))
         if answer.job_status == "IN_PROGRESS" and (next_token or job.next_page > 1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import aioboto3
@@ -20,8 +20,9 @@ from aiobotocore.session import AioSession
 from botocore.loaders import Loader
 from msgspec import Struct, structs
 
-from worker.aws.answers import LARGEST_BYTES, BoundedSession, translated
+from worker.aws.answers import Connections, translated
 from worker.aws.credentials import Found, Read, RenewedCredentials
+from worker.aws.posts import Posts
 from worker.aws.quotas import Quotas, read_quotas
 from worker.config import Lane
 from worker.errors import AwsError, UnreadableError, UsageError, Verdict
@@ -46,6 +47,7 @@ class Clients(Struct, frozen=True):
     """The clients of one lane, and the account that they act in."""
 
     rekognition: Any
+    posts: Posts  # to Rekognition, over the same connections
     sqs: Any
     s3: Any
     account_id: str
@@ -90,14 +92,15 @@ async def open_clients(lane: Lane, given: Credentials | None = None) -> AsyncIte
     async with AsyncExitStack() as stack:
         credentials = await _credentials(lane, given, stack)
         session = _session(lane, credentials)
-        clients = {
-            service: await stack.enter_async_context(_client(session, service, lane))
-            for service in ("rekognition", "sqs", "s3")
-        }
+        connections = Connections("rekognition")
+        rekognition = await stack.enter_async_context(_client(session, "rekognition", lane, connections))
+        sqs = await stack.enter_async_context(_client(session, "sqs", lane))
+        s3 = await stack.enter_async_context(_client(session, "s3", lane))
         account_id = await _account_of(session, lane)
         if isinstance(credentials, RenewedCredentials):
             credentials.guard = _same_account(lane, account_id)
-        yield Clients(**clients, account_id=account_id, quotas=await _quotas_of(session, lane))
+        posts = Posts(rekognition, credentials, connections.session)
+        yield Clients(rekognition, posts, sqs, s3, account_id, await _quotas_of(session, lane))
 
 
 async def bucket_client(session_lane: Lane, given: Credentials | None, stack: AsyncExitStack) -> Any:
@@ -156,7 +159,7 @@ def _session(lane: Lane, credentials: Found) -> aioboto3.Session:
     return aioboto3.Session(botocore_session=session)
 
 
-def _client(session: aioboto3.Session, service: str, lane: Lane) -> Any:
+def _client(session: aioboto3.Session, service: str, lane: Lane, connections: Connections | None = None) -> Any:
     """A client that tries each call once."""
     return session.client(
         service,  # type: ignore[call-overload]
@@ -167,7 +170,7 @@ def _client(session: aioboto3.Session, service: str, lane: Lane) -> Any:
             retries={"mode": "standard", "total_max_attempts": 1},
             s3={"addressing_style": "path"} if endpoint_of(lane, "s3") else {},
             user_agent_appid="modworker",
-            http_session_cls=partial(BoundedSession, LARGEST_BYTES[service]),  # type: ignore[arg-type]
+            http_session_cls=connections or Connections(service),  # type: ignore[arg-type]
         ),
     )
 
