@@ -21,7 +21,9 @@ from worker.local import service
 from worker.local.analysts.analysis import Analysis, ContentType, Entry, ModerationLabel, StoredVideo
 from worker.local.analysts.synthetic import SAMPLE_MS, SyntheticAnalyst
 from worker.local.analysts.taxonomy import TAXONOMY
+from worker.local.moderation import reads
 
+CACHE_BYTES = 2**29  # all pages: what is measured must not wait for them to be made up again
 PAGES_MORE_OR_LESS = 2
 LABELS_A_SAMPLE = 5
 SAMPLES_A_PAGE = LABELS_A_PAGE // LABELS_A_SAMPLE
@@ -89,6 +91,7 @@ def _metadata(duration_ms: int) -> dict[str, Any]:
 async def main() -> None:
     """Serve until SIGTERM."""
     pages, config = sys.argv[1:]
+    reads.CACHE_BYTES = CACHE_BYTES
     service.SyntheticAnalyst = partial(FullPages, pages=int(pages))  # the service makes one of its seed
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_cancel_on_sigterm, tasks.cancel_scope)

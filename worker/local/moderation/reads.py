@@ -23,7 +23,7 @@ from worker.local.state.jobs import Job
 
 LARGEST_PAGE = 1000  # of entries, the most that GetContentModeration returns
 _RESULTS_MS = 7 * 86_400_000  # that a finished job can be asked for
-_CACHE_BYTES = 64 * 2**20
+CACHE_BYTES = 64 * 2**20
 _AT_ONCE = 2  # views in the making: one that takes a second does not hold up the others
 
 
@@ -44,7 +44,7 @@ class Reads:
         self._tokens = tokens
         self._faults = faults
         self._largest_page = largest_page
-        self._views: Cache[Reading, View] = Cache(_CACHE_BYTES)
+        self._views: Cache[Reading, View] = Cache(CACHE_BYTES)
         self._making: dict[Reading, asyncio.Task[View]] = {}
         self._limiter = anyio.CapacityLimiter(_AT_ONCE)
 
