@@ -42,8 +42,8 @@ MUTANTS = (
     Mutant(
         "COPY whatever the compare-and-set says",
         "worker/store/pages.py",
-        "for run in runs if run.job_id in accepted for row",
-        "for run in runs for row",
+        "rows[job_id] for job_id in accepted",
+        "rows[job_id] for job_id in rows",
         "tests/store/test_pages.py",
     ),
     Mutant(

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
 
 from msgspec import Struct, json
 
 from worker.failpoints import passing
-from worker.model import ContentType, Detection, Page
+from worker.model import Detection, Page
 from worker.store.database import SQL, Connection, Database, patient, transaction
+from worker.store.rows import COLUMNS, LabelKey, copied, rows_of
 
-_COLUMNS = ("job_id", "confidence", "timestamp_ms", "label_id", "start_ms", "end_ms", "content_types")
 MOST_NEW_LABELS = 500  # of a group; AWS's whole taxonomy has about a hundred, and the dictionary's numbers are few
 _encode = json.Encoder().encode
-
-LabelKey = tuple[str, str, int | None]
-Row = tuple[int, float, int | None, int, int | None, int | None, str | None]
+MOST_USUAL_LABELS = 500
 
 
 class Written(Struct, frozen=True):
@@ -51,6 +49,7 @@ class Pages:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._usual: set[LabelKey] = set()  # labels that were met: the next group is likely to have no others
 
     @patient
     async def write(self, pages: Sequence[Page]) -> Written:
@@ -62,27 +61,46 @@ class Pages:
         runs = _runs(pages)
         settling = [run.job_id for run in runs if run.last.is_last]
         async with self._database.pool.acquire() as connection:
-            label_ids = await _label_ids(connection, {_label_key(d) for run in runs for d in run.detections()})
+            rows = await self._rows(connection, runs)
             async with transaction(connection, "write_pages", may_be_lost=not settling):
                 await connection.execute(SQL["lock_jobs"], [run.job_id for run in runs])
                 accepted = await _accept(connection, runs)
                 passing("write_pages: accepted")
-                # Taken one by one: a list of thousands of tuples would keep the garbage collector busy.
-                rows = (row for run in runs if run.job_id in accepted for row in _rows(run, label_ids))
-                copied = await connection.copy_records_to_table("detection", records=rows, columns=_COLUMNS)
+                done = await connection.copy_to_table(
+                    "detection",
+                    source=copied(rows[job_id] for job_id in accepted),  # type: ignore[arg-type]  # a buffer will do
+                    columns=COLUMNS,
+                    format="binary",
+                )
                 passing("write_pages: copied")
                 settled = [job_id for job_id in settling if job_id in accepted]
                 if settled:
                     await connection.execute(SQL["settle_done"], settled)
         kept = {(run.job_id, page.digest) for run in runs if run.job_id in accepted for page in run.pages}
         refused = sorted({page.job_id for page in pages if (page.job_id, page.digest) not in kept}.difference(settled))
-        return Written(int(copied.removeprefix("COPY ")), settled, refused)
+        return Written(int(done.removeprefix("COPY ")), settled, refused)
+
+    async def _rows(self, connection: Connection, runs: Sequence[_Run]) -> dict[int, bytearray]:
+        """Each job's rows, with the labels' numbers as the database has them now.
+
+        Only which labels to ask for is remembered, to save looking for those of the group: their numbers kept in memory
+        would outlive a failover that lost them.
+        """
+        label_ids = await _find_labels(connection, self._usual)
+        try:
+            return _encoded(runs, label_ids)
+        except KeyError:
+            label_ids = await _label_ids(connection, {_label_key(d) for run in runs for d in run.detections()})
+        self._usual = self._usual | label_ids.keys() if len(self._usual) < MOST_USUAL_LABELS else set(label_ids)
+        return _encoded(runs, label_ids)
+
+
+def _encoded(runs: Sequence[_Run], label_ids: dict[LabelKey, int]) -> dict[int, bytearray]:
+    return {run.job_id: rows_of(run.job_id, run.detections(), label_ids) for run in runs}
 
 
 async def _label_ids(connection: Connection, seen: set[LabelKey]) -> dict[LabelKey, int]:
     """Look the labels up; add those that the dictionary lacks, in a commit of its own, on which no other writer waits.
-
-    Asked for each group and over its own connection: numbers kept in memory would outlive a failover that lost them.
 
     Raises:
         ValueError: for more labels that nobody has seen before than there can be.
@@ -125,19 +143,9 @@ async def _accept(connection: Connection, runs: Sequence[_Run]) -> set[int]:
     return {row["id"] for row in accepted}
 
 
-def _rows(run: _Run, label_ids: dict[LabelKey, int]) -> Iterator[Row]:
-    for d in run.detections():
-        kinds = _content_types(d.content_types) if d.content_types else None
-        yield run.job_id, d.label.confidence, d.timestamp_ms, label_ids[_label_key(d)], d.start_ms, d.end_ms, kinds
-
-
 def _label_key(detection: Detection) -> LabelKey:
     label = detection.label
     return label.name, label.parent_name, label.taxonomy_level
-
-
-def _content_types(kinds: Iterable[ContentType]) -> str:
-    return _encode(list(kinds)).decode()
 
 
 def _runs(pages: Sequence[Page]) -> list[_Run]:
