@@ -1,14 +1,16 @@
 """Labels committed a second: one worker process beside programs that read the same jobs without keeping any books.
 
-`python -m benchmarks.ingest [--quick]` prints one JSON object. The local service and every program are processes of
-their own on this machine, and each program has a fresh database on the server that the product embeds. The programs
-take turns, in another order each round; ratios are taken within a round, so that a slow moment of the machine touches
-both sides.
+`python -m benchmarks.ingest [--stored] [--quick]` prints one JSON object. The local service and every program are
+processes of their own on this machine, and each program has a fresh database on the server that the product embeds.
+The programs take turns, in another order each round; ratios are taken within a round, so that a slow moment of the
+machine touches both sides.
 
 A rate is taken from the server's own commit timestamps, for all in the same way: the labels committed after the first
 transaction, over the time from that commit to the last one. So nobody is charged for the start of its process, for
 opening connections or for reading certificates; the worker is charged for its books, settling included. The jobs are
 finished before: they were started by an earlier worker, and its database, as it was left, is where each worker begins.
+
+With `--stored` the worker is compared with itself: in a database that holds few detections, and in one that holds many.
 """
 
 from __future__ import annotations
@@ -35,16 +37,18 @@ from benchmarks.rig import (
     stop,
     until,
 )
+from benchmarks.stored import FIRST_UNSTORED, leave_room, store
 from worker.local.analysts.taxonomy import TAXONOMY
 
 WORKER = "worker"
-TARGETS = {"boto3_executemany": 3.0, "boto3_copy": 2.0, "aioboto3_executemany": 3.0, "straight_line": 0.8}
+TARGETS = {"boto3_executemany": 5.0, "boto3_copy": 3.0, "straight_line": 1.0, "bare_http": 0.7}
+TARGET_OF_STORED = 0.9
 STARTED = "started"  # the database of the worker that started the jobs
 REHEARSAL = "rehearsal"
 LANE_SETTINGS = {"start_per_second": 1000, "get_per_second": 10_000, "concurrent_jobs": 1000}
 RATE = """
 with committed as (
-  select pg_xact_commit_timestamp(xmin) as at, count(*) as labels from detection group by xmin
+  select pg_xact_commit_timestamp(xmin) as at, count(*) as labels from detection where job_id > $1 group by xmin
 )
 select sum(labels)::bigint,
        ((sum(labels) - (array_agg(labels order by at))[1]) / extract(epoch from max(at) - min(at)))::float8
@@ -61,9 +65,11 @@ class Plan(Struct, frozen=True):
     rounds: int
     job_seconds: float  # long enough for the worker that starts the jobs to be gone before the first one ends
 
+    stored: tuple[int, int]
 
-FULL = Plan(videos=20, pages=12, rounds=3, job_seconds=8.0)
-QUICK = Plan(videos=3, pages=3, rounds=1, job_seconds=3.0)
+
+FULL = Plan(videos=50, pages=12, rounds=5, job_seconds=8.0, stored=(10**5, 5 * 10**7))
+QUICK = Plan(videos=3, pages=3, rounds=1, job_seconds=3.0, stored=(10**3, 10**4))
 
 
 class Prepared(Struct, frozen=True):
@@ -78,25 +84,63 @@ async def main() -> None:
     """Measure, and print the result."""
     parser = argparse.ArgumentParser(description="Labels committed a second, beside simpler programs.")
     parser.add_argument("--quick", action="store_true", help="a smoke test: the ratios mean nothing")
-    plan = QUICK if parser.parse_args().quick else FULL
+    parser.add_argument(
+        "--stored", action="store_true", help="the worker beside itself, with few and many labels stored"
+    )
+    arguments = parser.parse_args()
+    plan = QUICK if arguments.quick else FULL
     times = {"job_seconds": plan.job_seconds, "job_seconds_per_video_second": 0}
     local = {"videos": plan.videos, "quota_burst": 1000, **times}
     async with open_rig(lane=LANE_SETTINGS, local=local) as rig:
         about = await machine(rig.server_url)
         prepared = await prepare(rig, plan)
-        rounds = [await one_round(rig, prepared, number) for number in range(plan.rounds)]
-    print(json.format(json.encode(about | report(prepared, rounds)), indent=2).decode())
+        result = await (beside_itself if arguments.stored else beside_others)(rig, prepared, plan)
+    print(json.format(json.encode(about | result), indent=2).decode())
+
+
+async def beside_others(rig: Rig, prepared: Prepared, plan: Plan) -> dict[str, Any]:
+    """The worker and the contenders."""
+    return report(prepared, [await one_round(rig, prepared, number) for number in range(plan.rounds)])
+
+
+async def beside_itself(rig: Rig, prepared: Prepared, plan: Plan) -> dict[str, Any]:
+    """The worker with few and with many detections stored."""
+    few, many = plan.stored
+    for detections in plan.stored:
+        connection = await asyncpg.connect(await rig.database(stored_name(detections), template=STARTED))
+        await store(connection, detections)
+        await connection.close()
+    rounds = [await one_round_of_stored(rig, prepared, plan, number) for number in range(plan.rounds)]
+    return {
+        "benchmark": "ingest",
+        "labels": prepared.labels,
+        "jobs": len(prepared.jobs),
+        "rounds": len(rounds),
+        "labels_per_second": {stored: round(median(rates[stored] for rates in rounds)) for stored in plan.stored},
+        "ratio": median(rates[many] / rates[few] for rates in rounds),
+        "target": TARGET_OF_STORED,
+    }
+
+
+async def one_round_of_stored(rig: Rig, prepared: Prepared, plan: Plan, number: int) -> dict[int, float]:
+    """Labels a second by what was stored before; rounds begin with the one and the other."""
+    rates = {}
+    for detections in plan.stored[:: -1 if number % 2 else 1]:
+        database = f"{stored_name(detections)}_{number}"
+        await work(rig, prepared, database, template=stored_name(detections))
+        rates[detections] = await checked_rate(rig, prepared, database)
+    return rates
+
+
+def stored_name(detections: int) -> str:
+    """Of the database with that many detections."""
+    return f"stored_{detections}"
 
 
 def report(prepared: Prepared, rounds: Sequence[dict[str, float]]) -> dict[str, Any]:
     """Rates and ratios, medians of the rounds."""
     names = [WORKER, *CONTENDERS]
-    ratios = {
-        f"{WORKER}/{name}": median(rates[WORKER] / rates[name] for rates in rounds)
-        for name in CONTENDERS
-        if name != "bare_http"
-    }
-    ratios["straight_line/bare_http"] = median(rates["straight_line"] / rates["bare_http"] for rates in rounds)
+    ratios = {f"{WORKER}/{name}": median(rates[WORKER] / rates[name] for rates in rounds) for name in CONTENDERS}
     return {
         "benchmark": "ingest",
         "labels": prepared.labels,
@@ -123,8 +167,9 @@ async def prepare(rig: Rig, plan: Plan) -> Prepared:
 async def start_jobs(rig: Rig, service_url: str, plan: Plan) -> list[tuple[int, str]]:
     """Start jobs with a worker that leaves before the first one ends."""
     database_url = await rig.database(STARTED)
-    worker = backfill(rig, database_url, service_url, first_due_seconds=plan.job_seconds * DUE_AFTER)
     connection = await asyncpg.connect(database_url)
+    await leave_room(connection)
+    worker = backfill(rig, database_url, service_url, first_due_seconds=plan.job_seconds * DUE_AFTER)
     all_run = "select count(*) = $1 from job where state = 'running' and due_at > clock_timestamp()"
     await rig.until_true(worker, connection, all_run, plan.videos)
     stop(worker)
@@ -161,8 +206,7 @@ async def one_round(rig: Rig, prepared: Prepared, number: int) -> dict[str, floa
     for name in names[first:] + names[:first]:
         database = f"{name}_{number}"
         await (work(rig, prepared, database) if name == WORKER else contend(rig, prepared, name, database))
-        written, rates[name] = await rate_of(rig, database)
-        assert written == prepared.labels, f"{name} wrote {written} of {prepared.labels} labels"
+        rates[name] = await checked_rate(rig, prepared, database)
     return rates
 
 
@@ -172,16 +216,23 @@ async def contend(rig: Rig, prepared: Prepared, name: str, database: str) -> Non
     rig.output(rig.start(["-m", "benchmarks.contenders", name], given=json.encode(task).decode()))
 
 
-async def work(rig: Rig, prepared: Prepared, database: str) -> None:
+async def work(rig: Rig, prepared: Prepared, database: str, template: str = STARTED) -> None:
     """Run the worker on a copy of the database in which the jobs were started."""
-    database_url = await rig.database(database, template=STARTED)
+    database_url = await rig.database(database, template=template)
     rig.output(backfill(rig, database_url, prepared.service_url))
+
+
+async def checked_rate(rig: Rig, prepared: Prepared, database: str) -> float:
+    """How many labels a second were written: all of them."""
+    written, per_second = await rate_of(rig, database)
+    assert written == prepared.labels, f"{database} has {written} of {prepared.labels} labels"
+    return per_second
 
 
 async def rate_of(rig: Rig, database: str) -> tuple[int, float]:
     """How many labels were written, and how many a second; the database is dropped then."""
     connection = await asyncpg.connect(rig.database_url(database))
-    written, per_second = await connection.fetchrow(RATE)
+    written, per_second = await connection.fetchrow(RATE, FIRST_UNSTORED)
     await connection.close()
     await rig.drop(database)
     return written, per_second

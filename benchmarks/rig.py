@@ -131,7 +131,7 @@ class Rig:
 
     async def database(self, name: str, template: str = MIGRATED) -> str:
         """Make a database with the product's schema, or with whatever else the template holds; returns its URL."""
-        await self._execute(f'create database "{name}" template "{template}"', "checkpoint")
+        await self._execute(f'create database "{name}" template "{template}" strategy file_copy', "checkpoint")
         return self.database_url(name)
 
     async def drop(self, name: str) -> None:

@@ -13,10 +13,10 @@ ABOUT = {"benchmark", "machine", "load_before", "python", "postgresql", "date"}
 CONTENDERS = {"boto3_executemany", "boto3_copy", "aioboto3_executemany", "straight_line", "bare_http"}
 
 
-def quick(name: str) -> dict[str, Any]:
+def quick(name: str, *options: str) -> dict[str, Any]:
     """What a benchmark's smoke test prints, which must be one JSON object."""
     done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{name}", "--quick"],
+        [sys.executable, "-m", f"benchmarks.{name}", "--quick", *options],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -35,7 +35,16 @@ def test_ingest_compares_the_worker_with_every_contender():
     assert result["labels"] >= 1000 * result["jobs"]
     assert result["labels_per_second"].keys() == {"worker"} | CONTENDERS
     assert all(rate > 0 for rate in result["labels_per_second"].values())
-    assert result["targets"].keys() == result["ratios"].keys() - {"straight_line/bare_http"}
+    assert result["ratios"].keys() == {f"worker/{name}" for name in CONTENDERS}
+    assert result["targets"].keys() <= result["ratios"].keys()
+
+
+def test_ingest_compares_the_worker_with_itself():
+    """Its rates with few and with many detections stored, and their ratio beside the target."""
+    result = quick("ingest", "--stored")
+    assert result.keys() == ABOUT | {"labels", "jobs", "rounds", "labels_per_second", "ratio", "target"}
+    assert [int(stored) for stored in result["labels_per_second"]] == [1000, 10_000]
+    assert result["ratio"] > 0
 
 
 def test_inflight_compares_many_running_jobs_with_few():
