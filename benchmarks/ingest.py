@@ -68,7 +68,7 @@ class Plan(Struct, frozen=True):
     stored: tuple[int, int]
 
 
-FULL = Plan(videos=50, pages=12, rounds=5, job_seconds=8.0, stored=(10**5, 5 * 10**7))
+FULL = Plan(videos=30, pages=12, rounds=5, job_seconds=8.0, stored=(10**5, 5 * 10**7))
 QUICK = Plan(videos=3, pages=3, rounds=1, job_seconds=3.0, stored=(10**3, 10**4))
 
 

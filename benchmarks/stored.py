@@ -39,7 +39,7 @@ STORE = (
     """,
     """
     insert into detection (job_id, confidence, timestamp_ms, label_id)
-    select id, 50 + n * 7919 % 5000 / 100.0, n % {labels} / 5 * 500, 1 + (id + n) % 12
+    select id, 50 + n % 5000 / 100.0, n % {labels} / 5 * 500, 1 + (id + n) % 12
       from stored, generate_series(id * {labels}, (id + 1) * {labels} - 1) n
     """,
     """
