@@ -16,15 +16,19 @@ SYMBOLS_OF_TAG = 40
 UNREADABLE = "unreadable result"  # how the reason begins where a job SUCCEEDED and only our reading of it failed
 
 
-class Object(Struct, frozen=True):
+LARGEST_NUMBER = 2**62
+_Number = Annotated[int, Meta(ge=0, le=LARGEST_NUMBER)]
+
+
+class Object(Struct, frozen=True, gc=False):
     """One S3 object as a source names it; `version_id` None means the newest one at the time of the Start."""
 
     bucket: str
     key: str
     version_id: str | None = None
     etag: str | None = None
-    size_bytes: int | None = None
-    duration_ms: int | None = None
+    size_bytes: _Number | None = None
+    duration_ms: _Number | None = None
 
 
 class ResolvedObject(Struct, frozen=True):

@@ -7,7 +7,7 @@ import gzip
 import io
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -138,6 +138,28 @@ def test_bad_json_line_is_told_with_its_line(line: str, reason: str):
     assert isinstance(bad, BadRow)
     assert (bad.source, bad.line) == ("films.jsonl", 2)
     assert reason in bad.reason
+
+
+def test_line_without_quotes_is_read_as_a_reader_of_csv_would():
+    """Such lines are only split, which must give the same fields, whatever is in them."""
+    rng = random.Random(7)
+    for _ in range(2_000):
+        line = "archive," + "".join(rng.choices("a1 ,,;'\t\x0b\x1c\u2028é", k=rng.randrange(1, 12)))
+        quoted = ",".join(f'"{field}"' for field in next(csv.reader([line], strict=True)))
+        assert from_csv(line) == from_csv(quoted)
+
+
+@pytest.mark.parametrize("read", [read_csv, read_json_lines])
+def test_rows_of_known_buckets_are_passed_over(read: Callable[..., Iterator[Object | BadRow]]):
+    """Whoever looks for other buckets need not have them; of a row without a bucket nobody knows whose it is."""
+    rows = [Object("archive", "a.mp4"), Object("other", "b.mp4"), Object("archive", "c.mp4")]
+    if read is read_csv:
+        content = "key,bucket\n" + "".join(f"{row.key},{row.bucket}\n" for row in rows) + "bad"
+    else:
+        content = "".join(json.dumps({"bucket": row.bucket, "key": row.key}) + "\n" for row in rows) + "bad"
+    other, bad = read(io.BytesIO(content.encode()), "films", {"archive"})
+    assert other == rows[1]
+    assert isinstance(bad, BadRow)
 
 
 def test_text_that_is_not_utf_8_is_told():

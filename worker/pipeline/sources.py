@@ -6,9 +6,10 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
 from pathlib import Path
 
+from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
 from worker.aws.manifests import BadRow, impossible, read_manifest
@@ -21,6 +22,7 @@ _PREFIX = re.compile(r"s3://(?P<bucket>[0-9A-Za-z._-]{3,255})(?:/(?P<prefix>.*))
 
 
 _LONGEST_NAME = 100
+ROWS_AT_ONCE = 200  # of a manifest: then others have a turn, such as what brings earlier ones into the database
 
 
 class Prefix(Struct, frozen=True):
@@ -91,15 +93,15 @@ def _stat(text: str, path: Path) -> os.stat_result:
         raise UsageError(f"{text} cannot be read ({error.strerror}); check its path and permissions") from None
 
 
-def rows_of(manifest: Manifest) -> Iterator[Object | BadRow]:
-    """What a manifest names.
+def rows_of(manifest: Manifest, known: Collection[str] = ()) -> Iterator[Object | BadRow]:
+    """What a manifest names, but for rows of `known` buckets.
 
     Raises:
         UsageError: if it cannot be read, or is not as it was when it was first looked at.
 
     """
     _refuse_changed(manifest)
-    yield from read_manifest(manifest.path, manifest.text)
+    yield from read_manifest(manifest.path, manifest.text, known)
     _refuse_changed(manifest)
 
 
@@ -127,7 +129,7 @@ def survey(manifest: Manifest) -> Survey:
     """
     examples: dict[str, Object] = {}
     first_bad_row = None
-    for row in rows_of(manifest):
+    for row in rows_of(manifest, known=examples):
         if isinstance(row, Object):
             examples.setdefault(row.bucket, row)
         elif first_bad_row is None:
@@ -143,7 +145,9 @@ async def objects_of(source: Source, objects: Objects) -> AsyncGenerator[Object 
 
     """
     if isinstance(source, Manifest):
-        for row in rows_of(source):
+        for number, row in enumerate(rows_of(source)):
+            if number % ROWS_AT_ONCE == 0:
+                await checkpoint()
             yield row
         return
     number = 0
