@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import anyio
 import asyncpg
 import pytest
 from anyio.from_thread import BlockingPortal
@@ -20,7 +21,7 @@ from tests.system.small_aws import SmallAws, small_aws
 from worker.aws.manifests import BadRow
 from worker.errors import UsageError
 from worker.model import Object
-from worker.pipeline.discover import BAD_ROWS_TOLD, Discovered, LaneChoice, choose_lane, discover, lanes_in
+from worker.pipeline.discover import BAD_ROWS_TOLD, CHUNK, Discovered, LaneChoice, choose_lane, discover, lanes_in
 from worker.pipeline.sources import Prefix, Survey, default_name, manifest_of, parse_source, rows_of, survey
 
 # What a source is
@@ -269,8 +270,31 @@ async def test_bucket_that_nobody_has_looked_at_is_refused():
     async def register(_: object) -> int:
         raise AssertionError("nothing of it may be registered")
 
-    with pytest.raises(UsageError, match="bucket elsewhere was added to the source while it was read"):
+    refusal = "bucket elsewhere was added to the source while it was read"
+    with pytest.RaisesGroup(pytest.RaisesExc(UsageError, match=refusal)):
         await discover(objects(), register, {"archive": lanes(20)}, Discovered())
+
+
+async def test_objects_are_gathered_while_the_database_takes_the_ones_before():
+    """The reading of a source does not wait for the database, but for the chunk that it gathers next."""
+    first_waits, second_is_there = anyio.Event(), anyio.Event()
+
+    async def objects() -> AsyncIterator[Object]:
+        for number in range(2 * CHUNK):
+            if number == 2 * CHUNK - 1:
+                await first_waits.wait()
+                second_is_there.set()
+            yield Object("archive", f"{number}.mp4")
+
+    async def register(chunk: Sequence[tuple[Object, int]]) -> int:
+        first_waits.set()
+        await second_is_there.wait()
+        return len(chunk)
+
+    found = Discovered()
+    with anyio.fail_after(30):
+        await discover(objects(), register, {"archive": lanes(20)}, found)
+    assert found.added == 2 * CHUNK
 
 
 def test_keys_that_cannot_be_kept_are_bad_rows_of_a_listing(desk: Desk, aws: SmallAws, videos: Videos):

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
 
+import anyio
 import structlog
+from anyio.streams.memory import MemoryObjectReceiveStream
 from msgspec import Struct
 
 from worker.aws.manifests import BadRow
 from worker.errors import UsageError
 from worker.model import Object
 
-CHUNK = 5_000
+CHUNK = 40_000  # of fewer, too much of the time is that of a transaction, whatever it brings
 
-Register = Callable[[Sequence[tuple[Object, int]]], Awaitable[int]]
+Chunk = Sequence[tuple[Object, int]]
+Register = Callable[[Chunk], Awaitable[int]]
 """Adds (object, lane id) pairs to a backfill and tells how many were new."""
 BAD_ROWS_TOLD = 20  # in full; the others are counted
 
@@ -80,10 +83,23 @@ async def discover(
 ) -> None:
     """Register what a source names; `lanes_of` gives the lanes of each bucket's region, `found` is counted up.
 
+    A chunk is gathered while the database takes the one before.
+
     Raises:
-        UsageError: if it names a bucket that nobody has looked at, which can only be new.
+        UsageError: if it names a bucket that nobody has looked at, which can only be new; in a group.
 
     """
+    chunks_in, chunks_out = anyio.create_memory_object_stream[Chunk](0)
+    async with anyio.create_task_group() as registration:
+        registration.start_soon(_register, chunks_out, register, found)
+        async with chunks_in:
+            async for chunk in _chunks(objects, lanes_of, found):
+                await chunks_in.send(chunk)
+
+
+async def _chunks(
+    objects: AsyncIterable[Object | BadRow], lanes_of: Mapping[str, Sequence[LaneChoice]], found: Discovered
+) -> AsyncGenerator[Chunk, None]:
     chunk: list[tuple[Object, int]] = []
     async for item in objects:
         if named := found.meet(item):
@@ -93,16 +109,18 @@ async def discover(
                 )
             chunk.append((named, choose_lane(named, lanes_of[named.bucket]).id))
         if len(chunk) >= CHUNK:
-            await _register(chunk, register, found)
+            yield chunk
             chunk = []
-    await _register(chunk, register, found)
-
-
-async def _register(chunk: Sequence[tuple[Object, int]], register: Register, found: Discovered) -> None:
     if chunk:
-        added = await register(chunk)
-        found.added += added
-        found.known += len(chunk) - added
+        yield chunk
+
+
+async def _register(chunks: MemoryObjectReceiveStream[Chunk], register: Register, found: Discovered) -> None:
+    async with chunks:
+        async for chunk in chunks:
+            added = await register(chunk)
+            found.added += added
+            found.known += len(chunk) - added
 
 
 def lanes_in(region: str | None, bucket: str, lanes: Sequence[LaneChoice]) -> list[LaneChoice]:
