@@ -48,6 +48,10 @@ AS_READY = "state = 'ready', settled_at = null, reason = null, cost_usd = 0"
 MORE_LABELS = "insert into label overriding system value select id + 10, name, parent_name, 9 from label"
 
 FAULTS = {
+    "videos of a backfill that is gone": (
+        "update video set backfill_id = 4711 where key = 'pending.mp4'",
+        "videos of backfill 4711 and lane 1, which no tally counts",
+    ),
     "a video that failed by a job that did not": (
         f"update job set state = 'uncertain' where id = {JOB.format('unreadable')}",
         "video archive/unreadable.mp4 of backfill archive is failed, its job uncertain",

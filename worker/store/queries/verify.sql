@@ -64,12 +64,16 @@ select j.id, j.bucket, j.key, j.detections as counted, coalesce(s.rows, 0) as ro
  limit 100
 
 -- name: verify_orphans
--- Detections without a job or without a label.
+-- Detections without a job or without a label, and videos that no tally counts.
 select 'detections of job ' || d.job_id || ', which does not exist' as finding
   from (select distinct job_id from detection) d where not exists (select from job j where j.id = d.job_id)
 union all
 select 'detections of label ' || d.label_id || ', which does not exist'
   from (select distinct label_id from detection) d where not exists (select from label l where l.id = d.label_id)
+union all
+select 'videos of backfill ' || v.backfill_id || ' and lane ' || v.lane_id || ', which no tally counts'
+  from (select distinct backfill_id, lane_id from video) v
+ where not exists (select from tally t where t.backfill_id = v.backfill_id and t.lane_id = v.lane_id)
 
 -- name: verify_videos
 -- Videos whose state is not that of their job.
