@@ -46,14 +46,14 @@ class Rig:
 
     def __init__(self, folder: Path, server_url: str, lane: Mapping[str, Any], local: Mapping[str, Any]) -> None:
         self.server_url = server_url
-        self._folder = folder
+        self.folder = folder
         self._lane = {"region": REGION, **lane}
         self._local = dict(local)
         self._processes: list[subprocess.Popen[str]] = []
 
     def serve(self, *command: str, data_dir: Path | None = None, quotas: Mapping[str, Any] | None = None) -> str:
         """Start the local service as `python … CONFIG`, in a new folder unless one is given; returns its URL."""
-        data_dir = data_dir or self._folder / f"service-{len(self._processes)}"
+        data_dir = data_dir or self.folder / f"service-{len(self._processes)}"
         sections = {
             "database": {"data_dir": str(data_dir)},
             f"lanes.{LANE}": {**self._lane, "endpoint_url": "local"},
@@ -78,7 +78,7 @@ class Rig:
     ) -> Path:
         """Write a worker's config file; it reaches the service as it would reach AWS, by URL."""
         own = {
-            "database": {"url": database_url, "data_dir": str(self._folder)},
+            "database": {"url": database_url, "data_dir": str(self.folder)},
             "worker": {"http_listen": ""},
             f"lanes.{LANE}": self.lane(service_url).model_dump(exclude_defaults=True) | dict(lane or {}),
         }
@@ -86,7 +86,7 @@ class Rig:
 
     def start(self, arguments: Sequence[str], given: str = "") -> subprocess.Popen[str]:
         """Start a Python process, its standard input `given`, with the credentials of the lane's made-up account."""
-        with tempfile.TemporaryFile("w+", dir=self._folder) as stdin:
+        with tempfile.TemporaryFile("w+", dir=self.folder) as stdin:
             stdin.write(given)
             stdin.seek(0)
             with self._log(len(self._processes)).open("w") as log:
@@ -160,7 +160,7 @@ class Rig:
             "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
             "AWS_SECRET_ACCESS_KEY": "local",
             "PYTHONDONTWRITEBYTECODE": "",
-            "PYTHONPYCACHEPREFIX": str(self._folder / "compiled"),
+            "PYTHONPYCACHEPREFIX": str(self.folder / "compiled"),
         }
         return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MODWORKER_"))} | own
 
@@ -169,10 +169,10 @@ class Rig:
         return RuntimeError(f"{process.args} ended with {process.returncode}: {said[-2000:]}")
 
     def _log(self, number: int) -> Path:
-        return self._folder / f"process-{number}.log"
+        return self.folder / f"process-{number}.log"
 
     def _write(self, name: str, sections: Sections) -> Path:
-        path = self._folder / f"{name}.toml"
+        path = self.folder / f"{name}.toml"
         path.write_text(toml(sections))
         return path
 
@@ -244,6 +244,12 @@ def memory_mb(pid: int) -> dict[str, float]:
     kilobytes = {name.rstrip(":"): int(amount) for name, amount, _ in rows}
     unique = kilobytes["Private_Clean"] + kilobytes["Private_Dirty"]
     return {"resident": round(kilobytes["Rss"] / KB_PER_MB, 2), "unique": round(unique / KB_PER_MB, 2)}
+
+
+def peak_memory_mb(pid: int) -> float:
+    """The highest resident memory that a process ever had, in MB; 0 for one that has ended."""
+    rows = (line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return next((round(int(row[1]) / KB_PER_MB, 2) for row in rows if row[0] == "VmHWM:"), 0.0)
 
 
 def cpu_seconds(pid: int) -> float:

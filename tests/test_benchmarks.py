@@ -57,6 +57,17 @@ def test_inflight_compares_many_running_jobs_with_few():
     assert result["more_mb"].keys() == {"resident", "unique"}
 
 
+def test_discover_compares_keys_in_order_with_shuffled_ones():
+    """The rates of both orders and their ratio, and the memory of the largest manifest."""
+    result = quick("discover")
+    measured = {"a_second", "cpu_us_an_object", "shuffled/in_order", "peak_mb", "largest", "targets"}
+    assert result.keys() == ABOUT | {"objects", "rounds"} | measured
+    assert result["a_second"].keys() == result["cpu_us_an_object"].keys() == {"in_order", "shuffled"}
+    assert all(rate > 0 for rate in result["a_second"].values())
+    assert result["largest"]["objects"] > result["objects"]
+    assert result["largest"]["peak_mb"] > 10
+
+
 def test_service_measures_every_call_with_few_jobs_and_with_many():
     """Calls a second of the service's processor time, of small calls and of full pages, and its memory."""
     result = quick("service")
