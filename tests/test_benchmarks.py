@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ideal import Quota, Ran, ideal_seconds
+
 ROOT = Path(__file__).parents[1]
 ABOUT = {"benchmark", "machine", "load_before", "python", "postgresql", "date"}
 CONTENDERS = {"boto3_executemany", "boto3_copy", "aioboto3_executemany", "straight_line", "bare_http"}
@@ -81,3 +83,22 @@ def test_service_measures_every_call_with_few_jobs_and_with_many():
     assert result["full_pages"]["jobs_to_their_ends"]["a_cpu_second"] > 0
     assert all(memory["resident"] >= memory["unique"] > 10 for memory in result["memory_mb"].values())
     assert result["ledger"]["whole_megabytes"] > 0
+
+
+def test_quota_compares_the_worker_with_what_sdks_do():
+    """Use of the quota, refusals and time of three programs with the same videos."""
+    result = quick("quota")
+    assert result.keys() == ABOUT | {"runs", "targets"}
+    (run,) = result["runs"]
+    assert run["programs"].keys() == {"worker", "boto3_adaptive", "aioboto3_standard"}
+    for figures in run["programs"].values():
+        assert figures.keys() >= result["targets"].keys()
+        assert figures["calls"] >= 2 * run["videos"]
+        assert figures["over_ideal"] > 0.9
+
+
+def test_ideal_run_waits_for_pace_slots_and_pages():
+    """Four videos with two slots, a start and two pages a second."""
+    videos = [Ran(5.0, 1), Ran(4.0, 1), Ran(1.0, 3), Ran(1.0, 1)]
+    assert ideal_seconds(videos, Quota(1.0, 2.0, 2)) == 7.5
+    assert ideal_seconds(videos[:1], Quota(1.0, 2.0, 2)) == 5.0

@@ -100,18 +100,18 @@ def test_other_ceiling_holds_at_once(*, is_cut: bool, ceiling: float, expected: 
 
 async def test_hour_of_crowded_calls_keeps_the_rate():
     """Callers in a crowd are served evenly, for an hour, without drift."""
-    pace, moments = Pace(5.0), []
+    pace, moments = Pace(1.0), []
 
     async def call() -> None:
-        moments.extend([await pace.wait() for _ in range(600)])
+        moments.extend([await pace.wait() for _ in range(360)])
 
     begun_at = anyio.current_time()
     async with anyio.create_task_group() as callers:
-        for _ in range(30):
+        for _ in range(10):
             callers.start_soon(call)
-    assert anyio.current_time() - begun_at == pytest.approx(30 * 600 / 5.0, abs=0.3)
+    assert anyio.current_time() - begun_at == pytest.approx(3600, abs=1.1)
     moments.sort()
-    assert min(after - before for before, after in pairwise(moments)) == pytest.approx(0.2)
+    assert min(after - before for before, after in pairwise(moments)) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("waiting", [1, 30])
