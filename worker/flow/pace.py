@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import anyio
 
-CUT = 0.7  # of the rate, at a throttle
+FIRST_CUT = 0.95  # of the rate, at a throttle: calls that were sent evenly may have come unevenly
+CUT = 0.7  # at another one soon after it
+SOON_SECONDS, SOON_CALLS = 2.0, 3  # whichever is longer
 FLOOR = 0.02  # of the ceiling: below it even a closed quota would be probed too seldom to notice that it opened
 GROWTH = 0.5 / 30**3  # of the ceiling, per cubed second: half of it is won back 30 s after the rate that was refused
 SECONDS_TO_RECOVER = 51.0  # at most, from any rate to the ceiling, while calls succeed
@@ -28,6 +30,7 @@ class Pace:
         self._taken_at = float("-inf")
         self._cut_at = float("-inf")
         self._refused_per_second = ceiling_per_second
+        self._lost_per_second = 0.0
         self._seconds_since_cut = 0.0  # while calls went through
         self._succeeded_at = float("-inf")
 
@@ -60,10 +63,12 @@ class Pace:
         """Cut the rate, once for all calls that were sent before the last cut could be felt."""
         if sent_at <= self._cut_at:
             return
+        is_first = now - self._cut_at > max(SOON_SECONDS, SOON_CALLS / self.per_second)
         self._cut_at = self._succeeded_at = now
         self._seconds_since_cut = 0.0
         self._refused_per_second = self.per_second
-        self.per_second = max(self.per_second * CUT, self.ceiling_per_second * FLOOR)
+        self.per_second = max(self.per_second * (FIRST_CUT if is_first else CUT), self.ceiling_per_second * FLOOR)
+        self._lost_per_second = self._refused_per_second - self.per_second
 
     def succeeded(self, now: float) -> None:
         """Raise the rate by the time that went by; a silence longer than the calls' own spacing counts for little."""
@@ -72,6 +77,6 @@ class Pace:
         self._seconds_since_cut += min(now - self._succeeded_at, 1.0 + 1 / self.per_second)
         self._succeeded_at = now
         growth = self.ceiling_per_second * GROWTH
-        seconds_to_refused = (self._refused_per_second * (1 - CUT) / growth) ** (1 / 3)
+        seconds_to_refused = (self._lost_per_second / growth) ** (1 / 3)
         per_second = self._refused_per_second + growth * (self._seconds_since_cut - seconds_to_refused) ** 3
         self.per_second = min(max(per_second, self.per_second), self.ceiling_per_second)
