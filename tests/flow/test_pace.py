@@ -203,3 +203,23 @@ async def test_caller_that_goes_away_takes_no_moment():
     with anyio.move_on_after(0.5):
         await pace.wait()
     assert await pace.wait() == pytest.approx(begun_at + 1.0)
+
+
+async def test_lateness_is_made_up_for_as_far_as_calls_stay_apart(monkeypatch: pytest.MonkeyPatch):
+    """On a busy event loop who waits is woken late: a little costs nothing, and after a standstill there is no burst."""
+    pace, late_seconds, sleep = Pace(10.0), 0.05, anyio.sleep
+
+    async def woken_late(at: float) -> None:
+        await sleep(at - anyio.current_time() + late_seconds)
+
+    monkeypatch.setattr(anyio, "sleep_until", woken_late)
+    begun_at = await pace.wait()
+    for _ in range(20):
+        await pace.wait()
+    assert anyio.current_time() - begun_at == pytest.approx(2.0 + late_seconds)
+    late_seconds = 1.0
+    await pace.wait()
+    late_seconds, begun_at = 0.0, anyio.current_time()
+    for _ in range(10):
+        await pace.wait()
+    assert anyio.current_time() - begun_at >= 0.9

@@ -7,6 +7,7 @@ import anyio
 FIRST_CUT = 0.95  # of the rate, at a throttle: calls that were sent evenly may have come unevenly
 CUT = 0.7  # at another one soon after it
 SOON_SECONDS, SOON_CALLS = 2.0, 3  # whichever is longer
+LATENESS = 0.9  # of a call's spacing, that is made up for: after more of it two calls would come at once
 FLOOR = 0.02  # of the ceiling: below it even a closed quota would be probed too seldom to notice that it opened
 GROWTH = 0.5 / 30**3  # of the ceiling, per cubed second: half of it is won back 30 s after the rate that was refused
 SECONDS_TO_RECOVER = 51.0  # at most, from any rate to the ceiling, while calls succeed
@@ -41,7 +42,7 @@ class Pace:
             while at < self.due_at:  # again if a cut meanwhile has put it off
                 at = self.due_at
                 await anyio.sleep_until(at)
-            return self.take(at)
+            return self.take(max(at, anyio.current_time() - LATENESS / self.per_second))
 
     @property
     def due_at(self) -> float:

@@ -8,6 +8,7 @@ from anyio.abc import ObjectSendStream
 
 from worker.aws.rekognition import START
 from worker.errors import AwsError
+from worker.flow.pace import Pace
 from worker.flow.stop import Stop
 from worker.lane import Lane
 from worker.model import Backfill, Job, ResolvedObject, Video, identity_of
@@ -20,6 +21,7 @@ LARGEST_CLAIM = 200
 SHARED_SECONDS = 10.0  # of the pace that another lane's queue must be worth, before a dry lane takes a part of it
 SLAB_SECONDS = 60.0  # of the pace that are taken over at most
 HEADS_AT_ONCE = 32
+HEADS_A_START = 3  # of the pace: a crowd of them would keep the event loop from the starts, which then come in a bunch
 IDLE_SECONDS = 1.0
 MOST_CLAIMS = 4  # without an intent to show for it, all but the first alone: the video seems to kill the process
 
@@ -132,8 +134,10 @@ class Claimer:
                 seen = await self._head(video)
             (intents if isinstance(seen, Intent) else refused).append(seen)  # type: ignore[arg-type]
 
+        pace = Pace(self._lane.paces[START].ceiling_per_second * HEADS_A_START)
         async with anyio.create_task_group() as heads:
             for video in videos:
+                await pace.wait()
                 heads.start_soon(look, video)
 
     async def _head(self, video: Video) -> Intent | Verdicted:
