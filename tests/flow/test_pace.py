@@ -206,7 +206,7 @@ async def test_caller_that_goes_away_takes_no_moment():
 
 
 async def test_lateness_is_made_up_for_as_far_as_calls_stay_apart(monkeypatch: pytest.MonkeyPatch):
-    """On a busy event loop who waits is woken late: a little costs nothing, and after a standstill there is no burst."""
+    """On a busy loop who waits is woken late: a little costs nothing, and after a standstill there is no crowd."""
     pace, late_seconds, sleep = Pace(10.0), 0.05, anyio.sleep
 
     async def woken_late(at: float) -> None:
