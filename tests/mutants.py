@@ -118,6 +118,13 @@ MUTANTS = (
         "tests/store/test_claims.py",
     ),
     Mutant(
+        "an allowance that another lane has spent",
+        "worker/store/queries/claims.sql",
+        "spent_usd + reserved_usd > allowance_usd)",
+        "false)",
+        "tests/store/test_claims.py",
+    ),
+    Mutant(
         "a generation more than allowed",
         "worker/store/queries/pages.sql",
         "v.generation < b.max_generations",

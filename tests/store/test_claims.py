@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 from msgspec.structs import replace
 
-from tests.store.steps import ACCOUNT, REGION, SIZE_BYTES, Steps, intent_for, page, price, seen
+from tests.store.steps import ACCOUNT, MINUTE_MS, REGION, SIZE_BYTES, Steps, intent_for, page, price, seen
 from worker.flow.estimate import LONGEST_MINUTES, expected_usd
 from worker.model import Backfill, Failure, tag_of, token_of
 from worker.store.claims import Verdicted
@@ -204,6 +204,18 @@ async def test_allowance_that_a_lane_does_not_use_is_taken_back(steps: Steps):
     await steps.finish(one, [job])
     await steps.pages.write([page(job.id)])  # one minute at ten cents
     assert len((await steps.claim(other, backfill, usd=1.0)).videos) == 8
+
+
+async def test_what_a_lane_was_allowed_may_be_gone(steps: Steps):
+    """Jobs of one lane turn out so dear that nothing is left for another, which was allowed more than it has used."""
+    first, second = await steps.own("first"), await steps.own("second")
+    backfill = await steps.backfill(budget_usd=100.0)
+    await steps.register(backfill, first, ["a.mp4", "b.mp4"])
+    assert len((await steps.claim(first, backfill, limit=1)).videos) == 1
+    (dear,) = await steps.ready(second, backfill, ["dear.mp4"])
+    await steps.pages.write([page(dear, duration_ms=1000 * MINUTE_MS)])
+    claimed = await steps.claim(first, backfill)
+    assert (claimed.videos, claimed.is_out_of_budget) == ([], True)
 
 
 async def test_changed_budget_holds_from_the_next_claim_on(steps: Steps):

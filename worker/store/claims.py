@@ -187,11 +187,14 @@ async def _affordable(
 ) -> int:
     """How many of the expected costs, from the first on, the budget allows.
 
-    Most decisions fit into what the lane is allowed already, and touch no row that other lanes need.
+    Most decisions fit into what the lane is allowed already, and lock no row that other lanes need.
     """
     held = tally["spent_usd"] + tally["reserved_usd"] - released
     wanted = held + sum(expected, ZERO)
-    if tally["budget_usd"] is None or wanted <= tally["allowance_usd"]:
+    if tally["budget_usd"] is None:
+        return len(expected)
+    lanes = backfill.id, owner.lane_id
+    if wanted <= tally["allowance_usd"] and not await connection.fetchval(SQL["is_another_lane_overrun"], *lanes):
         return len(expected)
     allowance = await _topped_up(connection, owner, backfill, wanted)
     return sum(total <= allowance for total in accumulate(expected, initial=held)) - 1 if held <= allowance else 0

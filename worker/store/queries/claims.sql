@@ -57,6 +57,11 @@ select t.allowance_usd, t.reserved_usd, t.spent_usd, b.budget_usd
    for no key update of t
    for key share of l, b
 
+-- name: is_another_lane_overrun
+-- Whether another lane holds more than it was allowed, since its jobs turned out dearer than expected: then what this
+-- one was allowed may not be there any more. To be asked after the tally's lock.
+select exists (select from tally where backfill_id = $1 and lane_id <> $2 and spent_usd + reserved_usd > allowance_usd)
+
 -- name: lock_budget
 -- A backfill's budget; the lock serialises the top-ups of its lanes.
 select budget_usd from backfill where id = $1 for no key update
