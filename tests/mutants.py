@@ -211,7 +211,10 @@ def is_caught(mutant: Mutant) -> bool:
 def main() -> int:
     """Try each mutant (those named), and print one JSON object."""
     began_at = time.monotonic()
-    chosen = [mutant for mutant in MUTANTS if not sys.argv[1:] or mutant.name in sys.argv[1:]]
+    by_name = {mutant.name: mutant for mutant in MUTANTS}
+    if unknown := [name for name in sys.argv[1:] if name not in by_name]:
+        sys.exit(f"no mutant is named {unknown[0]!r}; there are: {', '.join(by_name)}")
+    chosen = [by_name[name] for name in sys.argv[1:]] or MUTANTS
     caught = {}
     for mutant in chosen:
         caught[mutant.name] = place_of(mutant) == 1 and is_caught(mutant)
