@@ -131,7 +131,10 @@ def test_addresses_split_into_host_and_port(written_as, parts):
         ('[moderation]\nbudget = "none"', 'moderation.budget: is "none"; write "expected" or "strict"'),
         ('[moderation]\nbuget = "strict"', "moderation.buget: means nothing; did you mean budget?"),
         ("aws = 5", "aws: is a number; write a table, such as [aws]"),
-        ('"a b" = 5', '"a b": means nothing; known here: deployment, database, worker, moderation, aws, lanes, local'),
+        (
+            '"a b" = 5',
+            '"a b": means nothing; known here: deployment, database, worker, moderation, aws, lanes, traces, local',
+        ),
         ('deployment = "a b"', 'deployment: is "a b"; write 1 to 64 letters, digits, dots, - and _'),
     ],
 )
@@ -321,7 +324,7 @@ def test_variables_find_lanes_in_any_case_and_make_new_ones(loaded):
         (
             "MODWORKER_",
             "",
-            "means nothing; known here: deployment, database, worker, moderation, aws, lanes, local",
+            "means nothing; known here: deployment, database, worker, moderation, aws, lanes, traces, local",
         ),
     ],
 )

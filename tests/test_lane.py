@@ -38,6 +38,12 @@ async def lane() -> Lane:
     return lane
 
 
+def job_of(age_days: float) -> Job:
+    """A job whose intent is so old."""
+    channel, intent_at = Channel(1, "topic", "role"), now_seconds() - age_days * DAY_SECONDS
+    return Job(1, "tag", "token", "archive", "a.mp4", None, 50.0, channel, intent_at, is_replay=True)
+
+
 @pytest.mark.parametrize("jump_seconds", [-DAY_SECONDS, DAY_SECONDS])
 async def test_clock_that_jumps_changes_no_lease(lane: Lane, monkeypatch: pytest.MonkeyPatch, jump_seconds: float):
     """The lease is judged by a clock that nobody can set: neither lost early nor kept too long."""
@@ -58,13 +64,8 @@ async def test_lease_is_not_used_to_its_end(lane: Lane):
 
 async def test_token_is_relied_on_for_six_and_a_half_days(lane: Lane):
     """Half a day of its life is left for the clocks of others."""
-
-    def job(age_days: float) -> Job:
-        channel, intent_at = Channel(1, "topic", "role"), now_seconds() - age_days * DAY_SECONDS
-        return Job(1, "tag", "token", "archive", "a.mp4", None, 50.0, channel, intent_at, is_replay=True)
-
-    assert lane.is_token_good(job(6.49))
-    assert not lane.is_token_good(job(6.51))
+    assert lane.is_token_good(job_of(6.49))
+    assert not lane.is_token_good(job_of(6.51))
 
 
 async def test_objects_that_rekognition_cannot_get_in_a_row_stop_the_lane(lane: Lane):
@@ -72,7 +73,7 @@ async def test_objects_that_rekognition_cannot_get_in_a_row_stop_the_lane(lane: 
     hidden = AwsError(Verdict.VIDEO_REJECTED, "InvalidS3ObjectException", "no access")
     for _ in range(4):
         lane.hidden(hidden)
-    async with lane.call("StartContentModeration"):
+    async with lane.call("StartContentModeration", job_of(0)):
         pass
     for _ in range(4):
         lane.hidden(hidden)

@@ -20,11 +20,17 @@ from worker.store.embedded import embedded_postgres
 from worker.store.leases import LaneRow, Leases
 from worker.store.registry import Registry
 from worker.store.reports import Reports
+from worker.traces import UNTRACED, Traces
 
 
 def operator_of(settings: Settings) -> str:
     """Who gives the commands, as the audit names them: the configured name, else user and host."""
     return settings.worker.name or f"{_user()}@{socket.gethostname()}"
+
+
+def name_of(settings: Settings) -> str:
+    """Of this process, for people."""
+    return settings.worker.name or f"{socket.gethostname()}-{os.getpid()}"
 
 
 def _user() -> str:
@@ -70,29 +76,51 @@ def _served_at(url: str | None, settings: Settings) -> Settings:
 
 
 @asynccontextmanager
+async def traces_of(settings: Settings, name: str) -> AsyncIterator[Traces]:
+    """What the process of that name tells of its work, where the settings name a collector.
+
+    Raises:
+        UsageError: if the extra is not installed.
+
+    """
+    if not settings.traces.url:
+        yield UNTRACED
+        return
+    from worker.otel import exported  # noqa: PLC0415 (an extra)
+
+    async with exported(settings.traces, name) as traces:
+        yield traces
+
+
+@asynccontextmanager
 async def open_application(loaded: Loaded, config_file: Path) -> AsyncIterator[Application]:
     """Open what the commands that touch AWS share.
 
     Raises:
         DatabaseError: if the database cannot serve.
-        UsageError: if the local service does not start.
+        UsageError: if the local service does not start, or traces are wanted and cannot be made.
 
     """
-    async with open_store(loaded.settings) as database, with_local_service(loaded, config_file) as settings:
-        yield Application(settings, loaded.settings, database)
+    async with (
+        traces_of(loaded.settings, name_of(loaded.settings)) as traces,
+        open_store(loaded.settings) as database,
+        with_local_service(loaded, config_file) as settings,
+    ):
+        yield Application(settings, loaded.settings, database, traces)
 
 
 class Application:
     """Settings, database, and the made-up credentials of local lanes."""
 
-    def __init__(self, settings: Settings, configured: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, configured: Settings, database: Database, traces: Traces = UNTRACED) -> None:
         self.settings = settings
         self.configured = configured
         self.database = database
+        self.traces = traces
         self.registry = Registry(database)
         self.reports = Reports(database)
         self.leases = Leases(database)
-        self.name = settings.worker.name or f"{socket.gethostname()}-{os.getpid()}"
+        self.name = name_of(settings)
         self.operator = operator_of(settings)
 
     @property

@@ -16,7 +16,7 @@ import structlog
 from msgspec import Struct
 
 from worker import log
-from worker.app import Application, open_store
+from worker.app import Application, open_store, traces_of
 from worker.config import Changes, Settings, changes_between
 from worker.errors import ModworkerError, UsageError
 from worker.flow.stop import Stop
@@ -102,9 +102,10 @@ class LaneHost:
                 os._exit(1)  # Ray starts it anew
 
     async def _work(self) -> None:
-        async with open_store(self._orders.settings) as database:
-            application = Application(self._orders.settings, self._orders.configured, database)
-            application.name = f"{self._node}-{os.getpid()}"
+        settings, name = self._orders.settings, f"{self._node}-{os.getpid()}"
+        async with traces_of(settings, name) as traces, open_store(settings) as database:
+            application = Application(settings, self._orders.configured, database, traces)
+            application.name = name
             metrics = Metrics()
             worker = WorkerProcess(application, metrics, [self._lane])
             self._loop, self._worker = asyncio.get_running_loop(), worker

@@ -26,9 +26,10 @@ from worker.flow.pace import Pace
 from worker.flow.signal import Signal
 from worker.flow.slots import Slots
 from worker.metrics import Metrics
-from worker.model import Backfill, Channel, Job, Object
+from worker.model import Backfill, Channel, Job, Object, ReadyJob
 from worker.store.jobs import UsualTimes
 from worker.store.leases import LaneHolder
+from worker.traces import UNTRACED, Traces
 
 LEASE_MARGIN = 0.2  # of the lease: no call begins so shortly before its end
 SOON_SECONDS = 5.0  # a replayed Start sends no notice, so its job is asked for soon
@@ -56,6 +57,7 @@ class Lane:
         clients: Clients,
         metrics: Metrics,
         usual_times: UsualTimes,
+        traces: Traces = UNTRACED,
     ) -> None:
         config = settings.lanes[name]
         config = clients.quotas.within(config) if clients.quotas else config
@@ -67,6 +69,7 @@ class Lane:
         self.queue = Queue(clients.sqs, config.queue_url)
         self.objects = Objects(clients.s3)
         self.metrics = metrics
+        self.traces = traces
         self.usual_times = usual_times
         self.slots = Slots(config.concurrent_jobs)
         self.paces = {START: Pace(config.start_per_second), GET: Pace(config.get_per_second)}
@@ -150,8 +153,8 @@ class Lane:
         await self.paces[operation].wait()
 
     @asynccontextmanager
-    async def call(self, operation: str) -> AsyncIterator[None]:
-        """One call whose turn has come: counts the outcome, and adapts to it.
+    async def call(self, operation: str, job: Job | ReadyJob) -> AsyncIterator[None]:
+        """One call for a job whose turn has come: counts the outcome, and adapts to it.
 
         Raises:
             LaneLost: if the lease is over.
@@ -159,8 +162,9 @@ class Lane:
 
         """
         try:
-            async with self.unpaced_call(operation):
-                yield
+            with self.traces.span(operation, job.tag, lane=self.name, job=job.id):
+                async with self.unpaced_call(operation):
+                    yield
         except AwsError as error:
             if error.verdict is Verdict.STOP_LANE:
                 self.deny(str(error), operation)

@@ -20,6 +20,7 @@ from worker.metrics import Metrics
 from worker.store.database import TRANSIENT
 from worker.store.jobs import Jobs
 from worker.store.leases import Holder, LaneHolder, LaneRow, Leases
+from worker.traces import Traces
 
 RENEWALS_A_LEASE = 3
 STAND_BY_SECONDS = 1.0
@@ -74,6 +75,7 @@ class Ownership:
         metrics: Metrics,
         stop: Stop,
         holder: Holder,
+        traces: Traces,
     ) -> None:
         self._state = state
         self._settings = settings
@@ -82,6 +84,7 @@ class Ownership:
         self._metrics = metrics
         self._stop = stop
         self._holder = holder
+        self._traces = traces
 
     async def keep(
         self, row: LaneRow, credentials: Credentials | None, work: Callable[[Lane], Awaitable[None]]
@@ -139,7 +142,7 @@ class Ownership:
         config = self._settings.lanes[name]
         channels = await self._leases.channels(owner.lane_id, config.sns_topic_arn, config.publish_role_arn)
         usual_times = await self._jobs.usual_times(owner.lane_id)
-        lane = Lane(name, self._settings, owner, channels, clients, self._metrics, usual_times)
+        lane = Lane(name, self._settings, owner, channels, clients, self._metrics, usual_times, self._traces)
         lane.slots.adopt(await self._jobs.occupied_slots(owner.lane_id))
         lane.lease_renewed(sent_at)
         return lane

@@ -67,7 +67,9 @@ class WorkerProcess:
         """
         await self._application.register_lanes(self._application.settings)
         pages_in, pages_out = anyio.create_memory_object_stream[Page](PAGES_IN_FLIGHT)
-        writer = Writer(Pages(self._application.database), self._jobs, self._metrics, self._out_of_hand)
+        application = self._application
+        pages = Pages(application.database)
+        writer = Writer(pages, self._jobs, self._metrics, self._out_of_hand, application.traces)
         async with anyio.create_task_group() as duties:
             duties.start_soon(every, BOOKS_SECONDS, self._publish_books)
             duties.start_soon(every, BOOKS_SECONDS, self._stop_failing)
@@ -160,7 +162,14 @@ class WorkerProcess:
             await run_stages(lane, application.database, pages.clone(), stop)
 
         ownership = Ownership(
-            self.states[name], settings, application.leases, self._jobs, self._metrics, stop, self._holder
+            self.states[name],
+            settings,
+            application.leases,
+            self._jobs,
+            self._metrics,
+            stop,
+            self._holder,
+            application.traces,
         )
         await ownership.keep(row, application.credentials_of(name), work)
 

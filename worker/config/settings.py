@@ -299,6 +299,22 @@ class Lane(Section):
         return match["account"] if match else ""
 
 
+class Traces(Section):
+    """What is sent to a collector of OpenTelemetry."""
+
+    url: str = Field(
+        "",
+        description='Where it takes traces by OTLP over HTTP; "" for nowhere',
+        examples=["http://127.0.0.1:4318/v1/traces"],
+    )
+    share: float = Field(0.01, ge=0, le=1, description="Of the jobs, that are traced from their start to their end")
+
+    @field_validator("url")
+    @classmethod
+    def _known_place(cls, url: str) -> str:
+        return _guarded_url(url, 'write a URL, such as "http://127.0.0.1:4318/v1/traces"') if url else url
+
+
 class LocalEndpoints(Section):
     """Services that stand in for the local service's own."""
 
@@ -354,4 +370,5 @@ class Settings(Section):
     moderation: Moderation = Moderation()
     aws: Aws = Aws()
     lanes: dict[LaneName, Lane] = Field({}, description="By name")
+    traces: Traces = Traces()
     local: Local = Local()

@@ -127,7 +127,7 @@ class Fetcher:
         while True:
             try:
                 await self._lane.turn(GET)
-                async with self._lane.call(GET):
+                async with self._lane.call(GET, job):
                     return await self._lane.rekognition.get(job, next_token)
             except AwsError as error:
                 strange += isinstance(error, UnreadableError) or error.verdict not in PASSING

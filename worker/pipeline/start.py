@@ -65,7 +65,7 @@ class Starter:
                 await self._leave_uncertain(job)
                 return
             try:
-                async with self._lane.call(START):
+                async with self._lane.call(START, attempt.job):
                     aws_job_id = await self._lane.rekognition.start(attempt.job)
             except AwsError as error:
                 if not await self._goes_on_after(error, attempt):

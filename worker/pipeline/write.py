@@ -16,6 +16,7 @@ from worker.metrics import Metrics
 from worker.model import Failure, Page
 from worker.store.jobs import Aside, Jobs
 from worker.store.pages import Pages
+from worker.traces import UNTRACED, Traces
 
 WRITERS = 2  # one encodes its rows while the server works for the other
 PAGES_AT_ONCE = 12  # of at most 1,000 rows: encoding them holds up the loop for some ten milliseconds
@@ -29,11 +30,19 @@ log = structlog.get_logger()
 class Writer:
     """Writes what the fetchers of all lanes read; `on_written` hears which jobs are out of hand."""
 
-    def __init__(self, pages: Pages, jobs: Jobs, metrics: Metrics, on_written: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        pages: Pages,
+        jobs: Jobs,
+        metrics: Metrics,
+        on_written: Callable[[int], None],
+        traces: Traces = UNTRACED,
+    ) -> None:
         self._pages = pages
         self._jobs = jobs
         self._metrics = metrics
         self._on_written = on_written
+        self._traces = traces
 
     async def run(self, pages: ObjectReceiveStream[Page]) -> None:
         """Write until the stream ends. A job's pages stay with one of the writers, lest they overtake each other."""
@@ -56,7 +65,8 @@ class Writer:
     async def _write(self, group: Sequence[Page]) -> None:
         begun_at = anyio.current_time()
         try:
-            written = await self._pages.write(group)
+            with self._traces.span("write_pages", pages=len(group)):
+                written = await self._pages.write(group)
         except UNSTORABLE as error:
             await self._write_apart(group, error)
             return
