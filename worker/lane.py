@@ -65,7 +65,7 @@ class Lane:
         self.settings = settings
         self.owner = owner
         self.channels = channels
-        self.rekognition = Rekognition(clients.rekognition, clients.posts)
+        self.rekognition = Rekognition(clients.rekognition)
         self.queue = Queue(clients.sqs, config.queue_url)
         self.objects = Objects(clients.s3)
         self.metrics = metrics

@@ -30,8 +30,8 @@ async def received(clients: Clients) -> list[Any]:
 
 URL = "http://127.0.0.1:1/123456789012"
 CALLS: dict[str, Call] = {
-    "StartContentModeration": lambda clients: Rekognition(clients.rekognition, clients.posts).start(JOB),
-    "GetContentModeration": lambda clients: Rekognition(clients.rekognition, clients.posts).get(READY, None),
+    "StartContentModeration": lambda clients: Rekognition(clients.rekognition).start(JOB),
+    "GetContentModeration": lambda clients: Rekognition(clients.rekognition).get(READY, None),
     "ReceiveMessage": received,
     "DeleteMessageBatch": lambda clients: Queue(clients.sqs, f"{URL}/q").delete(["receipt"]),
     "ChangeMessageVisibilityBatch": lambda clients: Queue(clients.sqs, f"{URL}/q").leave(["receipt"], 2),
@@ -159,17 +159,17 @@ async def test_page_that_cannot_be_used_is_handed_over_with_its_body(
 async def test_page_that_names_itself_as_the_next_one_is_refused(raw: RawServer, clients: Clients):
     """The token that was just used leads nowhere."""
     raw.answer = http(b'{"JobStatus": "SUCCEEDED", "NextToken": "t"}')
-    assert (await Rekognition(clients.rekognition, clients.posts).get(READY, None)).next_token == "t"
+    assert (await Rekognition(clients.rekognition).get(READY, None)).next_token == "t"
     with pytest.raises(UnreadableError, match="names itself"):
-        await Rekognition(clients.rekognition, clients.posts).get(READY, "t")
+        await Rekognition(clients.rekognition).get(READY, "t")
 
 
 async def test_job_that_is_in_progress_again_is_no_answer(raw: RawServer, clients: Clients):
     """A job of which a page was read cannot be in progress: it would be asked for ever."""
     raw.answer = http(b'{"JobStatus": "IN_PROGRESS"}')
-    assert (await Rekognition(clients.rekognition, clients.posts).get(READY, None)).job_status == "IN_PROGRESS"
+    assert (await Rekognition(clients.rekognition).get(READY, None)).job_status == "IN_PROGRESS"
     with pytest.raises(UnreadableError, match="in progress"):
-        await Rekognition(clients.rekognition, clients.posts).get(READY, "t")
+        await Rekognition(clients.rekognition).get(READY, "t")
 
 
 @pytest.mark.parametrize("is_told", [True, False])

@@ -121,7 +121,7 @@ async def opened(aws: KeyedAws, **changes: Any) -> AsyncIterator[Clients]:
 async def start(clients: Clients) -> str:
     """The JobId, or the verdict and code of the refusal."""
     try:
-        return await Rekognition(clients.rekognition, clients.posts).start(JOB)
+        return await Rekognition(clients.rekognition).start(JOB)
     except AwsError as error:
         return f"{error.verdict.name} {error.code}"
 

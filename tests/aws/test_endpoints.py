@@ -185,7 +185,7 @@ JOB = Job(
     is_replay=False,
 )
 CALLS: dict[str, Callable[[Clients], Awaitable[Any]]] = {
-    "rekognition": lambda clients: Rekognition(clients.rekognition, clients.posts).start(JOB),
+    "rekognition": lambda clients: Rekognition(clients.rekognition).start(JOB),
     "sqs": lambda clients: Queue(clients.sqs, QUEUE_URL).receive(),
     "s3": lambda clients: Objects(clients.s3).head(Object("archive", "a.mp4")),
 }

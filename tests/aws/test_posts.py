@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
 from botocore.exceptions import ClientError
 
+from tests.aws.signed import is_signed_as_by_botocore
 from tests.system.small_aws import SmallAws, serving
+from worker.aws.posts import Posts
+from worker.aws.rekognition import GET, START, Rekognition
 from worker.aws.session import Clients, Credentials, open_clients
 from worker.config import Lane
+from worker.errors import AwsError
+from worker.model import Channel, Job, ReadyJob
 
-OPERATION = "GetContentModeration"
-REQUEST = {"JobId": "a" * 64}
-ALIKE = ("User-Agent", "Content-Type", "X-Amz-Target", "Accept-Encoding", "Host")
+CHANNEL = Channel(1, "arn:aws:sns:us-east-1:1:t", "arn:aws:iam::1:role/r")
+KEY = 'Überwachung "2"\\\u2028\x01\x7f 🎬.mp4'
+JOB = Job(1, "mw1.0", "0" * 64, "archive", KEY, "v/1+2=", 62.5, CHANNEL, 0.0, is_replay=False)
+READY = ReadyJob(1, "a" * 64, "mw1.0", "archive", KEY, None, "e1", "SEGMENTS", 1, None, b"", 0, 0, 1.0)
+SECRET = "secret"
+OF_ONE_CALL = {"authorization", "x-amz-date", "amz-sdk-invocation-id", "amz-sdk-request", "content-length"}
 
 
 class NotingAws(SmallAws):
-    """Keeps the heads and paths of what Rekognition was asked."""
+    """Keeps what it was posted."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[web.Request] = []
+        self.asked: list[tuple[web.Request, bytes]] = []
 
     async def answer(self, request: web.Request) -> web.Response:
         """One request of any of the services."""
         if "X-Amz-Target" in request.headers:
-            self.asked.append(request)
+            self.asked.append((request, await request.read()))
         return await super().answer(request)
 
 
@@ -40,38 +49,68 @@ async def aws() -> AsyncIterator[NotingAws]:
 
 @pytest.fixture
 async def clients(aws: NotingAws) -> AsyncIterator[Clients]:
-    lane = Lane(**aws.lane(endpoints={"rekognition": f"{aws.url}/behind/a/proxy"}))
-    async with open_clients(lane, Credentials("AKIDEXAMPLE", "secret")) as clients:
+    lane = Lane(**aws.lane(endpoints=dict.fromkeys(("rekognition", "sqs"), f"{aws.url}/behind/a%20proxy")))
+    async with open_clients(lane, Credentials("AKIDEXAMPLE", SECRET)) as clients:
         yield clients
 
 
-async def refusal_by_sdk(clients: Clients) -> ClientError:
+def start_by_sdk(clients: Clients) -> Awaitable[Any]:
+    call: Awaitable[Any] = clients.rekognition.client.start_content_moderation(
+        Video={"S3Object": {"Bucket": "archive", "Name": KEY, "Version": "v/1+2="}},
+        MinConfidence=62.5,
+        ClientRequestToken="0" * 64,
+        NotificationChannel={"SNSTopicArn": CHANNEL.topic_arn, "RoleArn": CHANNEL.role_arn},
+        JobTag="mw1.0",
+    )
+    return call
+
+
+def get_by_sdk(clients: Clients) -> Awaitable[Any]:
+    call: Awaitable[Any] = clients.rekognition.client.get_content_moderation(
+        JobId="a" * 64, MaxResults=1000, SortBy="TIMESTAMP", AggregateBy="SEGMENTS", NextToken="n"
+    )
+    return call
+
+
+Call = Callable[[Clients], Awaitable[Any]]
+CALLS: dict[str, tuple[Call, Call]] = {
+    START: (start_by_sdk, lambda clients: Rekognition(clients.rekognition).start(JOB)),
+    GET: (get_by_sdk, lambda clients: Rekognition(clients.rekognition).get(READY, "n")),
+}
+"""Operation -> the call as the SDK makes it, and as the worker does."""
+
+
+def head(request: web.Request) -> dict[str, str]:
+    """The headers that do not differ from call to call."""
+    headers = {name.lower(): value for name, value in request.headers.items() if name.lower() not in OF_ONE_CALL}
+    return headers | {"user-agent": headers["user-agent"].split(" m/")[0]}
+
+
+@pytest.mark.parametrize("operation", CALLS)
+async def test_request_and_refusal_are_those_of_the_sdk(aws: NotingAws, clients: Clients, operation: str):
+    """The same place, headers and members; the same code, words and status."""
+    by_sdk, by_worker = CALLS[operation]
+    aws.denied.add(operation)
     with pytest.raises(ClientError) as refused:
-        await clients.rekognition.get_content_moderation(**REQUEST)
-    return refused.value
-
-
-async def refusal_by_post(clients: Clients) -> ClientError:
-    with pytest.raises(ClientError) as refused:
-        await clients.posts.send(OPERATION, b'{"JobId": "%b"}' % (b"a" * 64))
-    return refused.value
-
-
-async def test_request_and_refusal_are_those_of_the_sdk(aws: NotingAws, clients: Clients):
-    """The same place, names and formats; the same code, words and status."""
-    aws.denied.add(OPERATION)
-    by_sdk, by_post = await refusal_by_sdk(clients), await refusal_by_post(clients)
-    asked_by_sdk, asked_by_post = aws.asked
-    assert asked_by_post.path == asked_by_sdk.path == "/behind/a/proxy"
-    for name in ALIKE:
-        assert asked_by_post.headers[name].split(" m/")[0] == asked_by_sdk.headers[name].split(" m/")[0]
-    assert by_post.response["Error"] == by_sdk.response["Error"]
-    assert by_post.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+        await by_sdk(clients)
+    with pytest.raises(AwsError) as denied:
+        await by_worker(clients)
+    (asked_by_sdk, said_by_sdk), (asked_by_worker, said_by_worker) = aws.asked
+    assert asked_by_worker.raw_path == asked_by_sdk.raw_path
+    assert head(asked_by_worker) == head(asked_by_sdk)
+    assert json.loads(said_by_worker) == json.loads(said_by_sdk)
+    assert is_signed_as_by_botocore(asked_by_worker, said_by_worker, SECRET)
+    error = refused.value.response["Error"]
+    assert (denied.value.code, denied.value.message) == (error["Code"], error["Message"])
 
 
 async def test_refusal_is_told_to_whoever_listens_to_the_client(aws: NotingAws, clients: Clients):
     """Credentials are read anew after it: they listen to `after-call`."""
     heard: list[Any] = []
-    clients.rekognition.meta.events.register("after-call.rekognition", lambda parsed, **_: heard.append(parsed))
-    aws.denied.add(OPERATION)
-    assert (await refusal_by_post(clients)).response["Error"] == heard[0]["Error"]
+    requests = clients.rekognition
+    requests.client.meta.events.register("after-call.rekognition", lambda parsed, **_: heard.append(parsed))
+    aws.denied.add(GET)
+    with pytest.raises(ClientError) as refused:
+        await Posts(requests).send(GET, json.dumps({"JobId": "a"}).encode())
+    assert refused.value.response == heard[0]
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400

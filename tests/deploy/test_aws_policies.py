@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 from pathlib import Path
@@ -10,8 +11,6 @@ from typing import Any
 
 import botocore.session
 from botocore import xform_name
-
-from worker.aws import rekognition
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "aws"
@@ -199,11 +198,17 @@ def methods() -> dict[str, set[str]]:
     return found
 
 
+def constant_of(path: Path, node: ast.expr) -> object:
+    """What a name of a module stands for; None for what is no such name."""
+    module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    return getattr(module, ast.unparse(node), None)
+
+
 def calls() -> set[str]:
     """Every operation that the program outside of the local service calls, as its code says.
 
-    A role is assumed by botocore itself, on behalf of whoever makes its refresher. What is posted to Rekognition
-    without a client's method is named by a constant.
+    A role is assumed by botocore itself, on behalf of whoever makes its refresher. What is sent without a client's
+    method is named by a constant of its module.
     """
     known = {**methods(), "create_assume_role_refresher": {"sts:AssumeRole"}}
     found = set()
@@ -217,8 +222,9 @@ def calls() -> set[str]:
                 if name in known:
                     [operation] = known[name]
                     found.add(operation)
-                if ast.unparse(node.func) == "self._posts.send":
-                    found.add(f"rekognition:{getattr(rekognition, ast.unparse(node.args[0]))}")
+                if name == "send" and isinstance(constant := constant_of(path, node.args[0]), str):
+                    [operation] = known[xform_name(constant)]
+                    found.add(operation)
     return found
 
 

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct, ValidationError, json
 
 from worker.aws.answers import LABELS_A_PAGE, translated
 from worker.aws.posts import Posts
+from worker.aws.requests import Requests
 from worker.errors import AwsError, UnreadableError, Verdict
 from worker.model import Detection, Job, ReadyJob
 
@@ -63,7 +64,12 @@ class Answer(Struct, frozen=True, rename="pascal"):
     video: _Video = _Video()
 
 
+class _Started(Struct, frozen=True, rename="pascal"):
+    job_id: str | None = None
+
+
 _decode = json.Decoder(Answer).decode
+_decode_started = json.Decoder(_Started).decode
 
 
 def page_of(body: bytes) -> Answer:
@@ -85,27 +91,26 @@ def page_of(body: bytes) -> Answer:
 class Rekognition:
     """The two operations of one lane."""
 
-    def __init__(self, client: Any, posts: Posts) -> None:
-        self._client = client
-        self._posts = posts
+    def __init__(self, requests: Requests) -> None:
+        self._posts = Posts(requests)
 
     async def start(self, job: Job) -> str:
         """Start a job, or find the one that its token has started already; returns the JobId."""
         name = {"Bucket": job.bucket, "Name": job.key}
         if job.version_id:
             name["Version"] = job.version_id
+        request = {
+            "Video": {"S3Object": name},
+            "MinConfidence": job.min_confidence,
+            "ClientRequestToken": job.token,
+            "NotificationChannel": {"SNSTopicArn": job.channel.topic_arn, "RoleArn": job.channel.role_arn},
+            "JobTag": job.tag,
+        }
         with translated():
-            response = await self._client.start_content_moderation(
-                Video={"S3Object": name},
-                MinConfidence=job.min_confidence,
-                ClientRequestToken=job.token,
-                NotificationChannel={"SNSTopicArn": job.channel.topic_arn, "RoleArn": job.channel.role_arn},
-                JobTag=job.tag,
-            )
-        aws_job_id = response.get("JobId")
-        if not isinstance(aws_job_id, str) or not JOB_ID.fullmatch(aws_job_id):
+            started = _decode_started(await self._posts.send(START, json.encode(request)))
+        if started.job_id is None or not JOB_ID.fullmatch(started.job_id):
             raise AwsError(Verdict.RETRY, "NoJobId", "the answer holds no JobId")
-        return aws_job_id
+        return started.job_id
 
     async def get(self, job: ReadyJob, next_token: str | None) -> Answer:
         """Read one page.

@@ -22,8 +22,8 @@ from msgspec import Struct, structs
 
 from worker.aws.answers import Connections, translated
 from worker.aws.credentials import Found, Read, RenewedCredentials
-from worker.aws.posts import Posts
 from worker.aws.quotas import Quotas, read_quotas
+from worker.aws.requests import Requests
 from worker.config import Lane
 from worker.errors import AwsError, UnreadableError, UsageError, Verdict
 
@@ -46,8 +46,7 @@ class Credentials(Struct, frozen=True):
 class Clients(Struct, frozen=True):
     """The clients of one lane, and the account that they act in."""
 
-    rekognition: Any
-    posts: Posts  # to Rekognition, over the same connections
+    rekognition: Requests
     sqs: Any
     s3: Any
     account_id: str
@@ -92,15 +91,13 @@ async def open_clients(lane: Lane, given: Credentials | None = None) -> AsyncIte
     async with AsyncExitStack() as stack:
         credentials = await _credentials(lane, given, stack)
         session = _session(lane, credentials)
-        connections = Connections("rekognition")
-        rekognition = await stack.enter_async_context(_client(session, "rekognition", lane, connections))
+        rekognition = await _requests(session, "rekognition", lane, credentials, stack)
         sqs = await stack.enter_async_context(_client(session, "sqs", lane))
         s3 = await stack.enter_async_context(_client(session, "s3", lane))
         account_id = await _account_of(session, lane)
         if isinstance(credentials, RenewedCredentials):
             credentials.guard = _same_account(lane, account_id)
-        posts = Posts(rekognition, credentials, connections.session)
-        yield Clients(rekognition, posts, sqs, s3, account_id, await _quotas_of(session, lane))
+        yield Clients(rekognition, sqs, s3, account_id, await _quotas_of(session, lane))
 
 
 async def bucket_client(session_lane: Lane, given: Credentials | None, stack: AsyncExitStack) -> Any:
@@ -157,6 +154,14 @@ def _session(lane: Lane, credentials: Found) -> aioboto3.Session:
     if isinstance(credentials, RenewedCredentials):
         session.register("after-call", credentials.refused)
     return aioboto3.Session(botocore_session=session)
+
+
+async def _requests(
+    session: aioboto3.Session, service: str, lane: Lane, credentials: AioCredentials, stack: AsyncExitStack
+) -> Requests:
+    connections = Connections(service)
+    client = await stack.enter_async_context(_client(session, service, lane, connections))
+    return Requests(client, credentials, connections.session)
 
 
 def _client(session: aioboto3.Session, service: str, lane: Lane, connections: Connections | None = None) -> Any:
