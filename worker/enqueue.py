@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from worker.app import Application
 from worker.aws.objects import Objects
-from worker.aws.session import bucket_client
+from worker.aws.session import bucket_requests
 from worker.errors import AwsError, UsageError
 from worker.local.child import publish_folder
 from worker.model import Object
@@ -177,5 +177,5 @@ class Buckets:
         if lane_name not in self._clients:
             lane = self._application.settings.lanes[lane_name]
             credentials = self._application.credentials_of(lane_name)
-            self._clients[lane_name] = Objects(await bucket_client(lane, credentials, self._stack))
+            self._clients[lane_name] = Objects(await bucket_requests(lane, credentials, self._stack))
         return self._clients[lane_name]

@@ -22,7 +22,7 @@ from tests.system.small_aws import ACCOUNT, REGION, small_aws
 from worker.aws.notices import Queue
 from worker.aws.objects import Objects
 from worker.aws.rekognition import Rekognition
-from worker.aws.session import Clients, bucket_client, open_clients
+from worker.aws.session import Clients, bucket_requests, open_clients
 from worker.config import Lane, load
 from worker.errors import AwsError, ConfigError
 from worker.model import Channel, Job, Object
@@ -237,7 +237,7 @@ async def test_buckets_are_looked_up_at_aws(astray: None, proxy: Listener, monke
     for lane in (a_lane(), a_lane(profile="keys")):
         async with AsyncExitStack() as stack:
             with pytest.raises(AwsError):
-                await Objects(await bucket_client(lane, None, stack)).region_of("archive")
+                await Objects(await bucket_requests(lane, None, stack)).region_of("archive")
     assert proxy.hosts == {AWS["s3"]}
 
 
@@ -283,7 +283,7 @@ async def test_the_config_files_endpoints_are_called(
         await opened(a_lane(endpoint_url=configured.url, role_arn=role_arn))
         await opened(a_lane(endpoints={"sts": configured.url}, role_arn=role_arn))
         async with AsyncExitStack() as stack:
-            s3 = await bucket_client(a_lane(endpoints={"s3": configured.url}), None, stack)
+            s3 = await bucket_requests(a_lane(endpoints={"s3": configured.url}), None, stack)
             await Objects(s3).region_of("archive")
         assert configured.heard == ["POST / HTTP/1.1", "POST / HTTP/1.1", "HEAD /archive HTTP/1.1"]
     assert proxy.heard == []

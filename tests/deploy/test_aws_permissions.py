@@ -29,6 +29,7 @@ from tests.deploy.test_aws_policies import (
 from tests.system.test_moto import client, make_bucket, moto_url
 from worker.aws.notices import Queue
 from worker.aws.objects import Objects
+from worker.aws.requests import Requests
 from worker.aws.session import Clients, open_clients
 from worker.config import Lane
 from worker.errors import AwsError, Verdict
@@ -185,13 +186,20 @@ async def denied(clients: Clients, place: Place) -> set[str]:
     return refused
 
 
-async def test_the_files_suffice_for_every_call(account: Account):
+async def test_the_files_suffice_for_every_call(account: Account, monkeypatch: pytest.MonkeyPatch):
     """The host becomes the worker, and the worker makes its calls of S3 and SQS; they are all that the code has."""
     seen: set[str] = set()
+    send = Requests.send
+
+    async def noted(requests: Requests, operation: str, *request: Any) -> Any:
+        seen.add(f"{requests.client.meta.service_model.service_name}:{operation}")
+        return await send(requests, operation, *request)
+
+    monkeypatch.setattr(Requests, "send", noted)
     account.grant(WORKING, LISTING)
     async with account.worker() as clients:
-        for service in (clients.s3, clients.sqs):
-            service.meta.events.register(
+        for client in (clients.s3.client, clients.sqs):
+            client.meta.events.register(
                 "before-call.*", lambda model, **_: seen.add(f"{model.service_model.service_name}:{model.name}")
             )
         assert await denied(clients, account.own) == set()

@@ -219,11 +219,10 @@ def calls() -> set[str]:
             if isinstance(node, ast.Call):
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
                 assert name not in ("get_paginator", "get_waiter", "generate_presigned_url"), (path, node.lineno)
+                if name == "send" and isinstance(constant := constant_of(path, node.args[0]), str):
+                    name = xform_name(constant)
                 if name in known:
                     [operation] = known[name]
-                    found.add(operation)
-                if name == "send" and isinstance(constant := constant_of(path, node.args[0]), str):
-                    [operation] = known[xform_name(constant)]
                     found.add(operation)
     return found
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from botocore.exceptions import ClientError
 from msgspec import Struct
 
 from worker.aws.answers import translated
+from worker.aws.heads import Heads
+from worker.aws.requests import Requests
 from worker.errors import AwsError, UnreadableError, Verdict
 from worker.model import Object, ResolvedObject
 
@@ -25,8 +25,9 @@ class Listed(Struct, frozen=True):
 class Objects:
     """S3 as one lane sees it."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(self, requests: Requests) -> None:
+        self._client = requests.client
+        self._heads = Heads(requests)
 
     async def head(self, named: Object) -> ResolvedObject:
         """What the object is now; pins its version.
@@ -35,19 +36,16 @@ class Objects:
             AwsError: VIDEO_REJECTED if it is gone, STOP_LANE if it is denied.
 
         """
-        request = {"Bucket": named.bucket, "Key": named.key}
-        if named.version_id:
-            request["VersionId"] = named.version_id
         with translated():
-            response = await self._client.head_object(**request)
-            version = _text(response.get("VersionId"))
+            told = await self._heads.send(named.bucket, named.key, named.version_id)
+            version = _text(told.get("x-amz-version-id"))
             return ResolvedObject(
                 bucket=named.bucket,
                 key=named.key,
                 version_id=named.version_id or (None if version in ("", NO_VERSION) else version),
-                etag=_text(response.get("ETag")).strip('"'),
-                size_bytes=int(response.get("ContentLength", 0)),
-                storage_class=_text(response.get("StorageClass")) or "STANDARD",
+                etag=_text(told.get("etag")).strip('"'),
+                size_bytes=int(told.get("content-length", 0)),
+                storage_class=_text(told.get("x-amz-storage-class")) or "STANDARD",
             )
 
     async def page(self, bucket: str, prefix: str, token: str | None) -> Listed:

@@ -48,7 +48,7 @@ class Clients(Struct, frozen=True):
 
     rekognition: Requests
     sqs: Any
-    s3: Any
+    s3: Requests
     account_id: str
     quotas: Quotas | None  # None: those of the configuration
 
@@ -93,17 +93,17 @@ async def open_clients(lane: Lane, given: Credentials | None = None) -> AsyncIte
         session = _session(lane, credentials)
         rekognition = await _requests(session, "rekognition", lane, credentials, stack)
         sqs = await stack.enter_async_context(_client(session, "sqs", lane))
-        s3 = await stack.enter_async_context(_client(session, "s3", lane))
+        s3 = await _requests(session, "s3", lane, credentials, stack)
         account_id = await _account_of(session, lane)
         if isinstance(credentials, RenewedCredentials):
             credentials.guard = _same_account(lane, account_id)
         yield Clients(rekognition, sqs, s3, account_id, await _quotas_of(session, lane))
 
 
-async def bucket_client(session_lane: Lane, given: Credentials | None, stack: AsyncExitStack) -> Any:
-    """An S3 client in a lane's account and region, for looking at sources."""
-    session = _session(session_lane, await _credentials(session_lane, given, stack))
-    return await stack.enter_async_context(_client(session, "s3", session_lane))
+async def bucket_requests(lane: Lane, given: Credentials | None, stack: AsyncExitStack) -> Requests:
+    """S3 in a lane's account and region, for looking at sources."""
+    credentials = await _credentials(lane, given, stack)
+    return await _requests(_session(lane, credentials), "s3", lane, credentials, stack)
 
 
 async def _credentials(lane: Lane, given: Credentials | None, stack: AsyncExitStack) -> AioCredentials:

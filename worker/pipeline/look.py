@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import anyio
 
+from worker.aws.heads import HEAD
 from worker.errors import AwsError, UnreadableError, Verdict
 from worker.lane import Lane
 from worker.model import Object, ResolvedObject
 
-HEAD = "HeadObject"
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
 UNREADABLE_ANSWERS = 5  # on one object, before it is left alone
