@@ -11,13 +11,13 @@ import pytest
 from tests.aws.raw_http import RawServer, http, raw_server
 from tests.system.small_aws import SmallAws
 from worker.aws.answers import LARGEST_BYTES, LARGEST_PAGE_BYTES, LONGEST_MESSAGE
-from worker.aws.notices import Queue, read_message
+from worker.aws.notices import Queue, Unreadable, read_message
 from worker.aws.objects import Objects
 from worker.aws.rekognition import Rekognition, announced_limit
 from worker.aws.session import Clients, Credentials, open_clients
 from worker.config import Lane
 from worker.errors import AwsError, UnreadableError, Verdict
-from worker.model import Channel, Job, Object, ReadyJob
+from worker.model import Channel, Job, Notice, Object, ReadyJob
 
 JOB = Job(1, "mw1.0", "0" * 64, "archive", "a.mp4", None, 50.0, Channel(1, "arn:t", "arn:r"), 0.0, is_replay=False)
 READY = ReadyJob(1, "a" * 64, "mw1.0", "archive", "a.mp4", None, "e1", "TIMESTAMPS", 1, None, b"", 0, 0, 1.0)
@@ -183,6 +183,17 @@ async def test_answer_that_is_too_large_is_not_read(raw: RawServer, clients: Cli
     grown_bytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     print(f"sent {raw.sent_bytes:,}, peak grew by {grown_bytes:,} bytes")
     assert raw.sent_bytes < (LARGEST_PAGE_BYTES * 2 if not is_told else LARGEST_PAGE_BYTES)
+
+
+async def test_half_a_character_in_a_message_hides_no_other(raw: RawServer, clients: Clients):
+    """SQS lets none through; a message that has one is put aside, and can be deleted."""
+    body = b'{"Messages": [{"Body": "\\ud800", "ReceiptHandle": "\\ud800"}, {"Body": "{\\"JobId\\": \\"a\\"}"}]}'
+    raw.answer = http(body)
+    broken, notice = await CALLS["ReceiveMessage"](clients)
+    assert isinstance(broken, Unreadable)
+    assert notice == Notice("a", "", 1)
+    raw.answer = http(b"{}")
+    assert await Queue(clients.sqs, f"{URL}/q").delete([broken.receipt_handle]) == 0
 
 
 async def test_true_answers_fit_the_bounds(raw: RawServer, clients: Clients):

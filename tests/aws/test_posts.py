@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from tests.aws.signed import is_signed_as_by_botocore
 from tests.system.small_aws import SmallAws, serving
+from worker.aws.notices import DELETE, LEAVE, RECEIVE, Queue
 from worker.aws.posts import Posts
 from worker.aws.rekognition import GET, START, Rekognition
 from worker.aws.session import Clients, Credentials, open_clients
@@ -23,12 +24,14 @@ CHANNEL = Channel(1, "arn:aws:sns:us-east-1:1:t", "arn:aws:iam::1:role/r")
 KEY = 'Überwachung "2"\\\u2028\x01\x7f 🎬.mp4'
 JOB = Job(1, "mw1.0", "0" * 64, "archive", KEY, "v/1+2=", 62.5, CHANNEL, 0.0, is_replay=False)
 READY = ReadyJob(1, "a" * 64, "mw1.0", "archive", KEY, None, "e1", "SEGMENTS", 1, None, b"", 0, 0, 1.0)
+QUEUE_URL = "https://sqs.us-east-1.amazonaws.com/123456789012/moderation"
+RECEIPT = "AQEB+/=é"
 SECRET = "secret"
 OF_ONE_CALL = {"authorization", "x-amz-date", "amz-sdk-invocation-id", "amz-sdk-request", "content-length"}
 
 
 class NotingAws(SmallAws):
-    """Keeps what it was posted."""
+    """Keeps what it was posted; its refusals have a second code, from the time before SQS spoke JSON."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +41,10 @@ class NotingAws(SmallAws):
         """One request of any of the services."""
         if "X-Amz-Target" in request.headers:
             self.asked.append((request, await request.read()))
-        return await super().answer(request)
+        answer = await super().answer(request)
+        if answer.status >= 400:
+            answer.headers["x-amzn-query-error"] = "AWS.SimpleQueueService.NonExistentQueue;Sender"
+        return answer
 
 
 @pytest.fixture
@@ -65,6 +71,29 @@ def start_by_sdk(clients: Clients) -> Awaitable[Any]:
     return call
 
 
+def receive_by_sdk(clients: Clients) -> Awaitable[Any]:
+    call: Awaitable[Any] = clients.sqs.client.receive_message(
+        QueueUrl=QUEUE_URL,
+        MaxNumberOfMessages=10,
+        WaitTimeSeconds=20,
+        VisibilityTimeout=30,
+        MessageSystemAttributeNames=["ApproximateReceiveCount"],
+    )
+    return call
+
+
+def delete_by_sdk(clients: Clients) -> Awaitable[Any]:
+    entries = [{"Id": "0", "ReceiptHandle": RECEIPT}]
+    call: Awaitable[Any] = clients.sqs.client.delete_message_batch(QueueUrl=QUEUE_URL, Entries=entries)
+    return call
+
+
+def leave_by_sdk(clients: Clients) -> Awaitable[Any]:
+    entries = [{"Id": "0", "ReceiptHandle": RECEIPT, "VisibilityTimeout": 7}]
+    call: Awaitable[Any] = clients.sqs.client.change_message_visibility_batch(QueueUrl=QUEUE_URL, Entries=entries)
+    return call
+
+
 def get_by_sdk(clients: Clients) -> Awaitable[Any]:
     call: Awaitable[Any] = clients.rekognition.client.get_content_moderation(
         JobId="a" * 64, MaxResults=1000, SortBy="TIMESTAMP", AggregateBy="SEGMENTS", NextToken="n"
@@ -76,6 +105,9 @@ Call = Callable[[Clients], Awaitable[Any]]
 CALLS: dict[str, tuple[Call, Call]] = {
     START: (start_by_sdk, lambda clients: Rekognition(clients.rekognition).start(JOB)),
     GET: (get_by_sdk, lambda clients: Rekognition(clients.rekognition).get(READY, "n")),
+    RECEIVE: (receive_by_sdk, lambda clients: Queue(clients.sqs, QUEUE_URL).receive()),
+    DELETE: (delete_by_sdk, lambda clients: Queue(clients.sqs, QUEUE_URL).delete([RECEIPT])),
+    LEAVE: (leave_by_sdk, lambda clients: Queue(clients.sqs, QUEUE_URL).leave([RECEIPT], 7)),
 }
 """Operation -> the call as the SDK makes it, and as the worker does."""
 

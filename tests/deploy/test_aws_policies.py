@@ -198,17 +198,18 @@ def methods() -> dict[str, set[str]]:
     return found
 
 
-def constant_of(path: Path, node: ast.expr) -> object:
-    """What a name of a module stands for; None for what is no such name."""
+def operation_of(path: Path, node: ast.Call) -> str:
+    """The operation that is named by a constant of the module, as the call's first argument; "" if none is."""
     module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
-    return getattr(module, ast.unparse(node), None)
+    constant = getattr(module, ast.unparse(node.args[0]), "") if node.args else ""
+    return xform_name(constant) if isinstance(constant, str) else ""
 
 
 def calls() -> set[str]:
     """Every operation that the program outside of the local service calls, as its code says.
 
     A role is assumed by botocore itself, on behalf of whoever makes its refresher. What is sent without a client's
-    method is named by a constant of its module.
+    method is named by a constant.
     """
     known = {**methods(), "create_assume_role_refresher": {"sts:AssumeRole"}}
     found = set()
@@ -219,10 +220,8 @@ def calls() -> set[str]:
             if isinstance(node, ast.Call):
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
                 assert name not in ("get_paginator", "get_waiter", "generate_presigned_url"), (path, node.lineno)
-                if name == "send" and isinstance(constant := constant_of(path, node.args[0]), str):
-                    name = xform_name(constant)
-                if name in known:
-                    [operation] = known[name]
+                for method in {name, operation_of(path, node) if path.parent == WORKER / "aws" else ""} & known.keys():
+                    [operation] = known[method]
                     found.add(operation)
     return found
 

@@ -20,6 +20,8 @@ class Posts:
         self._signature = Signature(self._url, service.signing_name, about.region_name)
         self._target = service.metadata["targetPrefix"]
         self._headers = {"content-type": f"application/x-amz-json-{service.metadata['jsonVersion']}"}
+        if service.is_query_compatible:  # errors have the codes that they had before the service spoke JSON
+            self._headers["x-amzn-query-mode"] = "true"
 
     async def send(self, operation: str, body: bytes) -> bytes:
         """The body of the answer.

@@ -47,7 +47,7 @@ class Clients(Struct, frozen=True):
     """The clients of one lane, and the account that they act in."""
 
     rekognition: Requests
-    sqs: Any
+    sqs: Requests
     s3: Requests
     account_id: str
     quotas: Quotas | None  # None: those of the configuration
@@ -92,7 +92,7 @@ async def open_clients(lane: Lane, given: Credentials | None = None) -> AsyncIte
         credentials = await _credentials(lane, given, stack)
         session = _session(lane, credentials)
         rekognition = await _requests(session, "rekognition", lane, credentials, stack)
-        sqs = await stack.enter_async_context(_client(session, "sqs", lane))
+        sqs = await _requests(session, "sqs", lane, credentials, stack)
         s3 = await _requests(session, "s3", lane, credentials, stack)
         account_id = await _account_of(session, lane)
         if isinstance(credentials, RenewedCredentials):

@@ -6,7 +6,17 @@ import anyio
 import structlog
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
 
-from worker.aws.notices import LATER_SECONDS, PATIENT_RECEIVES, SOON_SECONDS, Foreign, Unreadable, read_message
+from worker.aws.notices import (
+    DELETE,
+    LATER_SECONDS,
+    LEAVE,
+    PATIENT_RECEIVES,
+    RECEIVE,
+    SOON_SECONDS,
+    Foreign,
+    Unreadable,
+    read_message,
+)
 from worker.errors import AwsError, Verdict
 from worker.flow.batch import batches
 from worker.flow.stop import Stop
@@ -19,7 +29,6 @@ MARK_LINGER_SECONDS = 0.02
 RECORDING_SECONDS = 0.2  # that the JobId of a job which was finished at once may take to be recorded
 OVERDUE_AT_ONCE = 500
 PAUSE_SECONDS = 2.0
-RECEIVE = "ReceiveMessage"
 
 log = structlog.get_logger()
 
@@ -95,7 +104,7 @@ async def _delete(lane: Lane, receipt_handles: list[str]) -> None:
     """Delete messages; one that stays comes back and is deleted then."""
     if receipt_handles:
         try:
-            async with lane.unpaced_call("DeleteMessageBatch"):
+            async with lane.unpaced_call(DELETE):
                 await lane.queue.delete(receipt_handles)
         except AwsError as error:
             log.info("messages not deleted", lane=lane.name, messages=len(receipt_handles), reason=str(error))
@@ -105,7 +114,7 @@ async def _leave(lane: Lane, notices: list[Notice], seconds: int) -> None:
     """Let notices come back; a JobId that stays unknown is no business of this lane, or is found by its due time."""
     if notices:
         try:
-            async with lane.unpaced_call("ChangeMessageVisibilityBatch"):
+            async with lane.unpaced_call(LEAVE):
                 await lane.queue.leave([notice.receipt_handle for notice in notices], seconds)
         except AwsError as error:
             log.info("messages not put off", lane=lane.name, messages=len(notices), reason=str(error))
