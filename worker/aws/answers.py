@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 
 import aiohttp
@@ -16,6 +18,7 @@ from botocore.exceptions import (
     HTTPClientError,
     ParamValidationError,
 )
+from botocore.httpsession import create_urllib3_context, get_cert_path
 
 from worker.errors import AwsError, UnreadableError, Verdict, verdict_on
 from worker.log import redacted
@@ -29,10 +32,9 @@ LARGEST_BYTES = {
     "rekognition": LARGEST_PAGE_BYTES,
     "s3": _LARGEST_LISTING_BYTES,
     "sqs": _LARGEST_BATCH_BYTES,
-    "sts": 65_536,
-    "service-quotas": 65_536,
 }
-"""Service -> bytes of the largest answer that it can mean."""
+"""Service -> bytes of the largest answer that it can mean; those that give credentials or quotas mean little ones."""
+_LARGEST_OTHER_BYTES = 65_536
 
 LONGEST_MESSAGE = 1_000  # symbols of AWS's words that are kept
 _CODE = re.compile(r"[A-Za-z0-9._-]{1,128}")  # codes become labels of metrics
@@ -48,9 +50,15 @@ _UNREADABLE_HEADS = (aiohttp.ClientResponseError, UnicodeDecodeError)
 class BoundedSession(AIOHTTPSession):
     """Reads no more of an answer than its service can mean."""
 
+    _verify: bool | str
+    _max_pool_connections: int
+    _connector_args: dict[str, Any]
+
     def __init__(self, largest_bytes: int, **options: Any) -> None:
         super().__init__(**options)
         self._largest_bytes = largest_bytes
+        with suppress(OSError):  # the first call will tell of it
+            self._trust()
 
     async def send(self, request: Any) -> Any:
         """Send a request; its answer is read here, unless it is to be streamed."""
@@ -60,6 +68,27 @@ class BoundedSession(AIOHTTPSession):
             answer.raw = _Body(await _read(answer.raw, self._largest_bytes))
         return answer
 
+    def _create_connector(self, proxy_url: str | None) -> aiohttp.TCPConnector:  # noqa: ARG002 (it changes nothing)
+        """The SDK's own reads the certificates anew for each client, and behind a proxy it trusts anybody."""
+        return aiohttp.TCPConnector(limit=self._max_pool_connections, ssl=self._trust(), **self._connector_args)
+
+    def _trust(self) -> ssl.SSLContext:
+        """Whom a certificate shows to be AWS.
+
+        Raises:
+            OSError: if the operator's certificates cannot be read.
+
+        """
+        return _trusting(get_cert_path(self._verify or True))  # type: ignore[arg-type]
+
+
+@cache
+def _trusting(certificates: str) -> ssl.SSLContext:
+    """Shared by all connections: reading the certificates takes tens of milliseconds."""
+    context: ssl.SSLContext = create_urllib3_context()
+    context.load_verify_locations(certificates)
+    return context
+
 
 class Connections:
     """Makes the HTTP session of one client, and keeps it at hand: the client shows it to nobody."""
@@ -67,7 +96,7 @@ class Connections:
     session: BoundedSession
 
     def __init__(self, service: str) -> None:
-        self._largest_bytes = LARGEST_BYTES[service]
+        self._largest_bytes = LARGEST_BYTES.get(service, _LARGEST_OTHER_BYTES)
 
     def __call__(self, **options: Any) -> BoundedSession:
         """As botocore calls the class of its own."""

@@ -76,7 +76,17 @@ class _LaneSession(AioSession):
     def create_client(self, service_name: str, *args: Any, **options: Any) -> Any:
         """A client to be entered, as botocore makes it."""
         options["endpoint_url"] = endpoint_of(self._lane, service_name)
+        options["config"] = _over_our_connections(options.get("config"), service_name)
         return super().create_client(service_name, *args, **options)  # type: ignore[call-overload]
+
+
+def _over_our_connections(given: Any, service: str) -> Any:
+    """The config of a client, also where botocore makes one by itself."""
+    if isinstance(getattr(given, "http_session_cls", None), Connections):
+        return given
+    config: Any = AioConfig().merge(given or AioConfig())
+    config.http_session_cls = Connections(service)
+    return config
 
 
 @asynccontextmanager
