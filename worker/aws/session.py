@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import aioboto3
+import anyio
 import structlog
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import (
@@ -32,6 +33,7 @@ READ_SECONDS = 30  # longer than the longest long poll
 CONNECTIONS = 256
 _UNKNOWN = "quotas unknown, those of the configuration are used"
 _ACCOUNT = re.compile(r"\d{12}", re.ASCII)
+_MAKING = anyio.CapacityLimiter(1)  # threads that make clients: many of them would crowd the loop out
 
 log = structlog.get_logger()
 
@@ -91,7 +93,7 @@ def _over_our_connections(given: Any, service: str) -> Any:
 
 @asynccontextmanager
 async def open_clients(lane: Lane, given: Credentials | None = None) -> AsyncIterator[Clients]:
-    """Open the lane's clients, one after the other.
+    """Open the lane's clients, and ask whose they are.
 
     Raises:
         AwsError: if the credentials are refused.
@@ -99,15 +101,37 @@ async def open_clients(lane: Lane, given: Credentials | None = None) -> AsyncIte
 
     """
     async with AsyncExitStack() as stack:
-        credentials = await _credentials(lane, given, stack)
-        session = _session(lane, credentials)
-        rekognition = await _requests(session, "rekognition", lane, credentials, stack)
-        sqs = await _requests(session, "sqs", lane, credentials, stack)
-        s3 = await _requests(session, "s3", lane, credentials, stack)
-        account_id = await _account_of(session, lane)
-        if isinstance(credentials, RenewedCredentials):
-            credentials.guard = _same_account(lane, account_id)
-        yield Clients(rekognition, sqs, s3, account_id, await _quotas_of(session, lane))
+        made = await anyio.to_thread.run_sync(anyio.run, _make, lane, given, stack, limiter=_MAKING)
+        account_id = await _account_of(made.session, lane)
+        if isinstance(made.credentials, RenewedCredentials):
+            made.credentials.guard = _same_account(lane, account_id)
+        quotas = await _quotas_of(made.session, lane)
+        yield Clients(made.rekognition, made.sqs, made.s3, account_id, quotas)
+
+
+class _Made(Struct, frozen=True):
+    """What the SDK makes for one lane before anything is called."""
+
+    credentials: AioCredentials
+    session: aioboto3.Session
+    rekognition: Requests
+    sqs: Requests
+    s3: Requests
+
+
+async def _make(lane: Lane, given: Credentials | None, stack: AsyncExitStack) -> _Made:
+    """Make the clients of a lane, in a thread: for fifty of them the SDK takes seconds without a pause.
+
+    Raises:
+        UsageError: if the profile does not exist.
+
+    """
+    credentials = await _credentials(lane, given, stack)
+    session = _session(lane, credentials)
+    services = ("rekognition", "sqs", "s3")
+    return _Made(
+        credentials, session, *[await _requests(session, name, lane, credentials, stack) for name in services]
+    )
 
 
 async def bucket_requests(lane: Lane, given: Credentials | None, stack: AsyncExitStack) -> Requests:
