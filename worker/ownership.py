@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 
@@ -98,6 +99,7 @@ class Ownership:
         structlog.contextvars.bind_contextvars(lane=self._state.name)
         async with AsyncExitStack() as stack:
             clients = await self._open_clients(credentials, stack)
+            gc.freeze()  # its clients are thousands of objects that stay: every full collection would walk them all
             while clients and not self._stop.is_requested:
                 if lane := await self._take(row, clients):
                     await self._hold(lane, work)

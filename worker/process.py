@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection
@@ -65,6 +66,7 @@ class WorkerProcess:
             DatabaseError: if the database is migrated to what does not serve this program.
 
         """
+        gc.freeze()  # what was imported stays, and no collection need look at it again
         await self._application.register_lanes(self._application.settings)
         pages_in, pages_out = anyio.create_memory_object_stream[Page](PAGES_IN_FLIGHT)
         application = self._application
