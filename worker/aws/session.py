@@ -129,9 +129,7 @@ async def _make(lane: Lane, given: Credentials | None, stack: AsyncExitStack) ->
     credentials = await _credentials(lane, given, stack)
     session = _session(lane, credentials)
     services = ("rekognition", "sqs", "s3")
-    return _Made(
-        credentials, session, *[await _requests(session, name, lane, credentials, stack) for name in services]
-    )
+    return _Made(credentials, session, *[await _requests(session, name, lane, credentials, stack) for name in services])
 
 
 async def bucket_requests(lane: Lane, given: Credentials | None, stack: AsyncExitStack) -> Requests:
