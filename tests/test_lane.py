@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 
-from worker.aws.session import Clients
+from tests.system.small_aws import small_aws
+from worker.aws.session import Credentials, open_clients
 from worker.config import Settings
 from worker.config.settings import Lane as LaneSettings
 from worker.errors import AwsError, Verdict
@@ -23,19 +24,17 @@ LEASE_SECONDS = 15.0
 DAY_SECONDS = 86_400.0
 
 
-class NoClient:
-    """Nothing is called here."""
-
-
 @pytest.fixture
-async def lane() -> Lane:
+async def lane() -> AsyncIterator[Lane]:
     """A lane whose lease was renewed just now."""
-    client: Any = NoClient()
-    settings = Settings(lanes={"main": LaneSettings(region="us-east-1", endpoint_url="local")})
-    owner, clients = LaneHolder(1, uuid.uuid4(), 1), Clients(client, client, client, client, "123456789012", None)
-    lane = Lane("main", settings, owner, [], clients, Metrics(), UsualTimes(None, None))
-    lane.lease_renewed(now_seconds())
-    return lane
+    async with small_aws() as aws:
+        section = LaneSettings(**aws.lane())
+        async with open_clients(section, Credentials("AKIDEXAMPLE", "secret")) as clients:
+            owner = LaneHolder(1, uuid.uuid4(), 1)
+            settings = Settings(lanes={"main": section})
+            lane = Lane("main", settings, owner, [], clients, Metrics(), UsualTimes(None, None))
+            lane.lease_renewed(now_seconds())
+            yield lane
 
 
 def job_of(age_days: float) -> Job:
