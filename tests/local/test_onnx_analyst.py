@@ -159,7 +159,7 @@ def test_same_answer_every_time(corpus, monkeypatch):
         loads.append(args)
         return InferenceSession(*args, **kwargs)
 
-    monkeypatch.setattr("worker.local.analysts.onnx.InferenceSession", counted)
+    monkeypatch.setattr("worker.local.analysts.model.InferenceSession", counted)
     fresh, video = OnnxAnalyst(), stored(corpus / "silent.mp4")
     assert loads == []
     with ThreadPoolExecutor(4) as threads:
@@ -227,6 +227,6 @@ def test_no_damage_raises(corpus, tmp_path, analyst):
 
 def test_missing_model_is_the_operators_business(monkeypatch):
     """Without the model's package, the analyst says at once what to install."""
-    monkeypatch.setattr("worker.local.analysts.onnx.find_spec", lambda _name: None)
+    monkeypatch.setattr("worker.local.analysts.model.find_spec", lambda _name: None)
     with pytest.raises(UsageError, match='extra "analysis"'):
         OnnxAnalyst()

