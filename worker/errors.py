@@ -4,6 +4,7 @@ ModworkerError
 ├── UsageError            exit 2: a wrong command line, source or name
 │   └── ConfigError       exit 2: a wrong config file or environment
 ├── DatabaseError         exit 2: unreachable, too old, too new, or of another deployment
+├── ClusterError          exit 3: the Ray cluster was lost, or a node of it does not do its part
 └── AwsError              one refused or lost call, with its verdict
     └── UnreadableError   a call whose answer is none that AWS documents
 """
@@ -44,6 +45,10 @@ class ConfigError(UsageError):
 
 class DatabaseError(ModworkerError):
     """The database cannot serve this program as it is."""
+
+
+class ClusterError(ModworkerError):
+    """The Ray cluster does not serve any more; what was under way is done again by whoever comes next."""
 
 
 class Verdict(Enum):

@@ -17,7 +17,7 @@ from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
 from worker import log
 from worker.cli.terminal import AS_ASKED, STOPPED_EARLY, USAGE, complain
-from worker.errors import ModworkerError
+from worker.errors import ClusterError, ModworkerError
 
 COMMANDS = {
     "work:backfill": "Register the sources, then work until every video of that backfill is final.",
@@ -66,12 +66,10 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
         code = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         complain(f"{_in_words(error)}\nSee `{' '.join(['modworker', *(error.command_chain or ())])} --help`.")
-    except ModworkerError as error:
-        complain(str(error))
-    except OSError as error:
-        complain(_about_file(error))
+    except (ModworkerError, OSError) as error:
+        return _told(error)
     except BaseExceptionGroup as group:
-        complain(_about_group(group))
+        return _told(_mendable(group))
     except KeyboardInterrupt:
         complain("interrupted")
         return STOPPED_EARLY
@@ -98,11 +96,17 @@ def _about_file(error: OSError) -> str:
     return f"{error.filename} cannot be used: {error.strerror}; check its path and permissions"
 
 
-def _about_group(group: BaseExceptionGroup[BaseException]) -> str:
+def _told(error: BaseException) -> int:
+    """Complain of what an operator can mend, and give the exit code."""
+    complain(_about_file(error) if isinstance(error, OSError) else str(error))
+    return STOPPED_EARLY if isinstance(error, ClusterError) else USAGE
+
+
+def _mendable(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The fault that an operator can mend; a group without one is a fault of the program and goes on up."""
     error: BaseException | None = group.subgroup((ModworkerError, OSError))
     if error is None:
         raise group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return _about_file(error) if isinstance(error, OSError) else str(error)
+    return error

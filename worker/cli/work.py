@@ -161,9 +161,11 @@ def _place(config: Path, cluster: str | None, loaded: Loaded) -> Place:
     """
     if cluster is None:
         return partial(_run_here, config)
-    from worker.cluster import refuse_unreachable  # noqa: PLC0415 (Ray is an extra)
+    from worker.cluster.head import refuse_unreachable  # noqa: PLC0415 (Ray is an extra)
+    from worker.cluster.lanes import refuse_unshared  # noqa: PLC0415
 
-    refuse_unreachable(cluster, loaded.settings)
+    refuse_unshared(loaded.settings)
+    refuse_unreachable(cluster)
     return partial(_run_on_cluster, config, cluster)
 
 
@@ -211,9 +213,10 @@ async def _run_on_cluster(
     signals: Signals,
 ) -> str | None:
     """Place the lanes on a cluster and follow them; gives the sentence that ended it early."""
-    from worker.cluster import Fleet, connect  # noqa: PLC0415 (Ray is an extra)
+    from worker.cluster.head import connect  # noqa: PLC0415 (Ray is an extra)
+    from worker.cluster.lanes import Fleet  # noqa: PLC0415
 
-    await anyio.to_thread.run_sync(connect, address, application.settings)
+    await connect(address, application.settings)
     fleet, stop = Fleet(application, lanes), Stop()
     async with anyio.create_task_group() as following:
         with signals.stopping(stop.request, following.cancel_scope.cancel):

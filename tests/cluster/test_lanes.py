@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
 from ray.cluster_utils import Cluster  # noqa: E402
 
 from tests.system.checker import findings  # noqa: E402
-from tests.system.site import ROOT, Site, finished, until  # noqa: E402
+from tests.system.site import Site, finished, until  # noqa: E402
 from tests.system.truth import rows_in  # noqa: E402
 
 ARCHIVE = "s3://synthetic-archive/"
@@ -25,31 +25,15 @@ LANES = ("a", "b", "c", "d")
 STARTS_PER_SECOND = 8.0  # of each lane: half a minute of work
 LEASE_SECONDS = 8  # on a machine that has a node to start beside
 ELSEWHERE_SECONDS = 60.0  # a loaded machine; how soon it was is printed
-STORE_BYTES = 80 * 2**20
-HEALTH = {  # of the head: a node that does not answer for so long is dead
-    "RAY_health_check_initial_delay_ms": "0",
-    "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_failure_threshold": "3",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
 OWNERS = "select name, epoch, holder_name from lane where expires_at > clock_timestamp()"
 PLACE = re.compile(r"Ray node (\w{8})\)-(\d+)$")
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def cluster(head: Cluster, add_nodes: Callable[[int, int], list[Any]]) -> Cluster:
     """A head that holds no lane, and two nodes."""
-    for name, value in (HEALTH | {"PYTHONPATH": str(ROOT)}).items():
-        monkeypatch.setenv(name, value)
-    head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    try:
-        for _ in range(2):
-            cluster.add_node(num_cpus=4, object_store_memory=STORE_BYTES)
-        cluster.wait_for_nodes()
-        yield cluster
-    finally:
-        cluster.shutdown()
+    add_nodes(2, 4)
+    return head
 
 
 @pytest.fixture
@@ -141,7 +125,7 @@ def test_no_cluster_at_the_address(site: Site):
     """Where no head answers, one sentence says so."""
     done = site.run("run", "--cluster", "127.0.0.1:1", seconds=60)
     assert done.returncode == 2
-    assert "--cluster 127.0.0.1:1: no Ray cluster answers there" in done.stderr
+    assert "cluster 127.0.0.1:1: no Ray cluster answers there" in done.stderr
     assert "Traceback" not in done.stderr
 
 

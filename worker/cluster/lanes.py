@@ -1,9 +1,8 @@
-"""Lanes as Ray actors: Ray places and restarts them, PostgreSQL keeps it safe. Nothing else here knows of Ray."""
+"""Lanes as Ray actors: Ray places and restarts them, PostgreSQL keeps it safe."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import threading
@@ -12,8 +11,10 @@ from collections.abc import Collection
 from typing import Any
 
 import anyio
+import ray
 import structlog
 from msgspec import Struct
+from ray.exceptions import RayError
 
 from worker import log
 from worker.app import Application, open_store, traces_of
@@ -23,14 +24,7 @@ from worker.flow.stop import Stop
 from worker.metrics import Metrics
 from worker.process import WorkerProcess, pages
 
-try:
-    import ray
-    from ray.exceptions import RayError
-except ModuleNotFoundError as error:
-    raise UsageError("--cluster needs Ray: install modworker[cluster] here and on every node") from error
-
 CPUS = 0.25  # a lane waits for AWS most of the time; with few lanes to a node each has room to decode its pages
-CONNECT_SECONDS = 5.0
 LOOK_SECONDS = 1.0
 ANSWER_SECONDS = 10.0  # an actor that is being restarted has none
 
@@ -255,35 +249,12 @@ async def _answer(call: ray.ObjectRef[Any]) -> Any:
         return None
 
 
-def refuse_unreachable(address: str, settings: Settings) -> None:
+def refuse_unshared(settings: Settings) -> None:
     """Look before anything is begun.
 
     Raises:
-        UsageError: if nothing listens at the address, or the database is one that the nodes cannot share.
+        UsageError: if the database is one that the nodes cannot share.
 
     """
     if settings.database.is_embedded:
         raise UsageError("--cluster: set database.url; the embedded PostgreSQL is this machine's own")
-    host, colon, port = address.rpartition(":")
-    if colon and port.isdecimal():
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-        except OSError as error:
-            raise UsageError(
-                f"--cluster {address}: no Ray cluster answers there ({error.strerror or error})"
-            ) from error
-
-
-def connect(address: str, settings: Settings) -> None:
-    """Join the cluster at that address.
-
-    Raises:
-        UsageError: if there is none.
-
-    """
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    namespace = f"modworker-{settings.deployment}"
-    try:
-        ray.init(address=address, namespace=namespace, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, RayError, RuntimeError, ValueError) as error:
-        raise UsageError(f"--cluster {address}: no Ray cluster answers there ({error})") from error
