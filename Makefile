@@ -33,7 +33,7 @@ run: $(READY) ## moderate a made-up archive, or the videos of a folder: make run
 test: $(READY) $(AWS_READY) ## run every test
 	@$(BIN)/python -m pytest -n 4 --dist worksteal --ignore tests/cluster
 
-test-cluster: $(READY) ## run lanes on a Ray cluster of this machine, and kill a node
+test-cluster: $(READY) ## run lanes and score frames on a Ray cluster of this machine, and kill nodes
 	@$(BIN)/python -m pytest -W default tests/cluster
 
 check: $(READY) ## lint, types, and the direction of imports

@@ -138,6 +138,13 @@ class Site:
         with urllib.request.urlopen(request, timeout=30) as response:
             assert response.status == 200
 
+    def publish(self, folder: Path) -> str:
+        """Have the local service serve a folder; the name of its bucket."""
+        body = json.dumps({"path": str(folder)}).encode()
+        request = urllib.request.Request(f"{self.service_url()}/_folders", body, method="PUT")
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return str(json.load(response)["bucket"])
+
     def client(self, service: str, lane: str = "main", region: str = "us-east-1") -> Any:
         """A plain boto3 client of the local service, in a lane's account."""
         return boto3.client(

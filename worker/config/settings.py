@@ -335,6 +335,9 @@ class Local(Section):
 
     listen: str = Field("127.0.0.1:0", description="host:port; port 0 takes any free one")
     analyst: Literal["synthetic", "onnx"] = Field("synthetic", description='"onnx" looks at real videos')
+    cluster: str = Field(
+        "", description='Ray cluster that scores the frames of "onnx": HOST:PORT of its head, or "auto" on a node of it'
+    )
     videos: int = Field(500, ge=0, le=100_000_000, description="Size of the made-up archive s3://synthetic-archive/")
     seed: int = Field(1, description="Another number makes up another archive")
     speed: float = Field(

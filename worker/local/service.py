@@ -6,6 +6,7 @@ This module wires the parts; each of the others does one thing.
 from __future__ import annotations
 
 import fcntl
+import os
 import secrets
 import socket
 import sqlite3
@@ -13,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
@@ -57,10 +58,14 @@ from worker.local.storage.folders import Folders
 from worker.local.storage.objects import Objects
 from worker.local.storage.remote import RemoteClients, RemoteObjects
 
+if TYPE_CHECKING:  # an extra
+    from worker.local.analysts.model import Score
+
 log = structlog.get_logger()
 
 Settle = Callable[[dict[str, Any], dict[str, Any]], None]
 
+_ANALYSED_AT_ONCE = 2  # videos
 _SHUTDOWN_SECONDS = 1.0
 _HOUSEKEEPING_SECONDS = 3600.0
 _PREDECESSOR_SECONDS = 5.0  # that a service which is told to stop may still take
@@ -68,10 +73,13 @@ _POLL_SECONDS = 0.05
 _PAUSE_SECONDS = 1.0  # after a failed write
 
 
-async def serve(settings: Settings, *, announce: Callable[[str], None], settle: Settle) -> None:
+async def serve(
+    settings: Settings, *, announce: Callable[[str], None], settle: Settle, score: Score | None = None
+) -> None:
     """Run the service until cancelled.
 
     `announce` is given its URL once it listens; `settle` what its ledger summed up to at its start and at its end.
+    Where `score` is given, it scores the frames of real videos elsewhere, and every core here decodes.
 
     Raises:
         UsageError: the address is in use, the data folder is served already, or the analyst's packages are missing.
@@ -84,7 +92,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None], settle: 
         database = await stack.enter_async_context(_database(data_dir / "local-service.sqlite", settings.local.speed))
         listening = stack.enter_context(listening_socket(settings.local.listen, last_port(database)))
         url = url_of(listening)
-        parts = await _build(settings, database, RemoteClients(stack), url)
+        parts = await _build(settings, database, RemoteClients(stack), url, score)
         tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(tasks.cancel_scope.cancel)
         for run in parts.background:
@@ -105,7 +113,9 @@ class _Parts(msgspec.Struct, frozen=True):
     ledger: Ledger
 
 
-async def _build(settings: Settings, database: Database, clients: RemoteClients, url: str) -> _Parts:
+async def _build(
+    settings: Settings, database: Database, clients: RemoteClients, url: str, score: Score | None
+) -> _Parts:
     local, endpoints = settings.local, settings.local.endpoints
     synthetic = SyntheticAnalyst(local.seed)
     faults = Faults(database.clock, Plan() if local.faults is None else plan_of_file(local.faults))
@@ -119,12 +129,13 @@ async def _build(settings: Settings, database: Database, clients: RemoteClients,
         outlet = OtherSns(database, clients, endpoints.sns)
     publisher = Publisher(database, outlet)
     endings = Endings(Notices(channels, faults, to_sns=endpoints.sns is not None), queues, publisher, faults)
+    analyst, at_once = partial(_onnx_analyst, score), (score and os.cpu_count()) or _ANALYSED_AT_ONCE
     if local.analyst == "onnx":
-        await anyio.to_thread.run_sync(_onnx_analyst)  # now, rather than at the first job, to tell what is missing
+        await anyio.to_thread.run_sync(analyst)  # now, rather than at the first job, to tell what is missing
     times = JobTimes(local.job_seconds, local.job_seconds_per_video_second)
     runners = Runners(
         synthetic=TimedRunner(database, endings, SyntheticAnalyst, local.seed, times),
-        real=AnalysingRunner(database, endings, _onnx_analyst, objects),
+        real=AnalysingRunner(database, endings, analyst, objects, at_once),
     )
     starts = Starts(database, runners.real if local.analyst == "onnx" else runners.synthetic, objects, quotas, faults)
     reads = Reads(database, runners, PageTokens(await _page_secret(database)), faults, local.largest_page)
@@ -158,14 +169,14 @@ async def _persistently(run: Callable[[], Coroutine[None, None, None]]) -> None:
 
 
 @cache
-def _onnx_analyst() -> Analyst:
+def _onnx_analyst(score: Score | None) -> Analyst:
     try:
         from worker.local.analysts.onnx import OnnxAnalyst  # noqa: PLC0415 (its packages are an extra)
     except ImportError as error:
         raise UsageError(
             f'local.analyst = "onnx" needs packages that are missing ({error.name}); install modworker[analysis]'
         ) from None
-    return OnnxAnalyst()
+    return OnnxAnalyst(score=score)
 
 
 @asynccontextmanager

@@ -25,7 +25,6 @@ from worker.local.storage.objects import Objects
 
 T = TypeVar("T")
 
-_AT_ONCE = 2  # videos under analysis
 _OBJECT_IS_GONE = "Unable to get object metadata from S3. Check object key, region and/or access permissions."
 
 
@@ -33,16 +32,20 @@ class AnalysingRunner:
     """Analyses jobs in the order of their start; one that was interrupted is analysed again.
 
     `analyst` gives the analyst, and is asked for it, in a thread, only when there is something to look at; the
-    UsageError that it may raise fails the job. What was found before can be read without one.
+    UsageError that it may raise fails the job; another error ends the service and leaves the job as it is. What was
+    found before can be read without an analyst. `at_once` videos are under analysis.
     """
 
     seed = None
 
-    def __init__(self, database: Database, endings: Endings, analyst: Callable[[], Analyst], objects: Objects) -> None:
+    def __init__(
+        self, database: Database, endings: Endings, analyst: Callable[[], Analyst], objects: Objects, at_once: int
+    ) -> None:
         self._database = database
         self._endings = endings
         self._analyst = analyst
         self._objects = objects
+        self._at_once = at_once
         self._taken = 0
         self._started = anyio.Event()
 
@@ -66,7 +69,7 @@ class AnalysingRunner:
         """Analyse jobs until cancelled."""
         self._taken = 0
         async with anyio.create_task_group() as tasks:
-            for _ in range(_AT_ONCE):
+            for _ in range(self._at_once):
                 tasks.start_soon(self._work)
 
     async def _work(self) -> None:
