@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,9 +34,10 @@ ACCESS_KEY_ID = access_key_of(account_of(LANE))
 DEPLOYMENT = "default"
 MIGRATED = "migrated"
 POLL_SECONDS = 0.05
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 RUN_SECONDS = 300.0
 KB_PER_MB = 1024
+PROFILE = "[{name}]\naws_access_key_id = {key}\naws_secret_access_key = local\n"
 COMMIT_TIMES = {"track_commit_timestamp": "on"}  # the one setting that the product does not have
 
 Sections = dict[str, dict[str, Any]]
@@ -50,6 +52,9 @@ class Rig:
         self._lane = {"region": REGION, **lane}
         self._local = dict(local)
         self._processes: list[subprocess.Popen[str]] = []
+        self._numbers = count()  # of config files
+        self._profiles: dict[str, str] = {}  # name -> access key id
+        self._credentials = folder / "credentials"
 
     def serve(self, *command: str, data_dir: Path | None = None, quotas: Mapping[str, Any] | None = None) -> str:
         """Start the local service as `python … CONFIG`, in a new folder unless one is given; returns its URL."""
@@ -65,24 +70,39 @@ class Rig:
         until(lambda: address.exists() or process.poll() is not None, within_seconds=START_SECONDS)
         return str(json.loads(address.read_text())["url"])
 
-    def lane(self, service_url: str) -> Lane:
-        """The lane as the service at that URL serves it."""
-        return local_lane(LANE, Lane(**self._lane), service_url)
+    def lane(self, service_url: str, name: str = LANE) -> Lane:
+        """A lane as the service at that URL serves it."""
+        return local_lane(name, Lane(**self._lane), service_url)
 
     def worker(self, *arguments: str, config: Path) -> subprocess.Popen[str]:
         """Start `modworker ARGUMENTS --config CONFIG`."""
         return self.start(["-m", "worker", *arguments, "--config", str(config)])
 
     def config(
-        self, database_url: str, service_url: str, lane: Mapping[str, Any] | None = None, **sections: dict[str, Any]
+        self,
+        database_url: str,
+        service_url: str,
+        lane: Mapping[str, Any] | None = None,
+        lanes: Sequence[str] = (LANE,),
+        **sections: dict[str, Any],
     ) -> Path:
-        """Write a worker's config file; it reaches the service as it would reach AWS, by URL."""
-        own = {
+        """Write a worker's config file; it reaches the service as it would reach AWS, each lane by its profile."""
+        own: Sections = {
             "database": {"url": database_url, "data_dir": str(self.folder)},
             "worker": {"http_listen": ""},
-            f"lanes.{LANE}": self.lane(service_url).model_dump(exclude_defaults=True) | dict(lane or {}),
         }
-        return self._write(urlsplit(database_url).path.strip("/"), own | sections)
+        for name in lanes:
+            served = self.lane(service_url, name).model_dump(exclude_defaults=True)
+            own[f"lanes.{name}"] = served | {"profile": name} | dict(lane or {})
+        self._write_profiles(lanes)
+        return self._write(f"config-{next(self._numbers)}", own | sections)
+
+    def _write_profiles(self, lanes: Sequence[str]) -> None:
+        """Profiles with the credentials of the made-up accounts of these lanes, and of those before."""
+        self._profiles |= {name: access_key_of(account_of(name)) for name in lanes}
+        self._credentials.write_text(
+            "".join(PROFILE.format(name=name, key=key) for name, key in self._profiles.items())
+        )
 
     def start(self, arguments: Sequence[str], given: str = "") -> subprocess.Popen[str]:
         """Start a Python process, its standard input `given`, with the credentials of the lane's made-up account."""
@@ -110,14 +130,46 @@ class Rig:
         return printed
 
     async def until_true(
-        self, process: subprocess.Popen[str], connection: asyncpg.Connection, statement: str, *values: object
+        self,
+        process: subprocess.Popen[str],
+        connection: asyncpg.Connection,
+        statement: str,
+        *values: object,
+        within_seconds: float = RUN_SECONDS,
     ) -> None:
         """Poll a statement until the process, which must not end before, has made it true."""
-        async with asyncio.timeout(RUN_SECONDS):
+        async with asyncio.timeout(within_seconds):
             while not await connection.fetchval(statement, *values):
-                if process.poll() is not None:
-                    raise self._failure(process)
-                await asyncio.sleep(POLL_SECONDS)
+                await self._pause(process)
+
+    async def until_logged(self, process: subprocess.Popen[str], event: str, times: int = 1) -> list[dict[str, Any]]:
+        """Wait until the process, which must not end before, has logged an event so often; returns its records."""
+        async with asyncio.timeout(RUN_SECONDS):
+            while len(records := self.logged(process, event)) < times:
+                await self._pause(process)
+        return records
+
+    def logged(self, process: subprocess.Popen[str], event: str) -> list[dict[str, Any]]:
+        """The records of an event in a process's log; its last line may not be whole yet."""
+        lines = self._log(self._processes.index(process)).read_text().split("\n")[:-1]
+        return [record for line in lines if event in line and (record := json.loads(line))["event"] == event]
+
+    async def _pause(self, process: subprocess.Popen[str]) -> None:
+        """Between two looks at what a process does.
+
+        Raises:
+            RuntimeError: if it has ended.
+
+        """
+        if process.poll() is not None:
+            raise self._failure(process)
+        await asyncio.sleep(POLL_SECONDS)
+
+    def server_cpu_seconds(self) -> float:
+        """The processor time of PostgreSQL so far: of its processes, and of those that have ended."""
+        pid = int((self.folder / "postgres" / "data" / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return cpu_seconds(pid, with_ended_children=True) + sum(cpu_seconds(int(child)) for child in children)
 
     def end(self) -> None:
         """End every process that still runs."""
@@ -159,6 +211,8 @@ class Rig:
         own = {
             "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
             "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_SHARED_CREDENTIALS_FILE": str(self._credentials),
+            "AWS_CONFIG_FILE": str(self.folder / "no-config"),
             "PYTHONDONTWRITEBYTECODE": "",
             "PYTHONPYCACHEPREFIX": str(self.folder / "compiled"),
         }
@@ -198,10 +252,11 @@ def toml(sections: Sections) -> str:
     return "\n".join(lines)
 
 
-def stop(process: subprocess.Popen[str]) -> None:
-    """End a process in its own way, and wait for it."""
+def stop(process: subprocess.Popen[str]) -> str:
+    """End a process in its own way, and wait for it; returns what it has printed."""
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=RUN_SECONDS)
+    printed, _ = process.communicate(timeout=RUN_SECONDS)
+    return printed
 
 
 def until(condition: Callable[[], object], *, within_seconds: float) -> None:
@@ -252,10 +307,11 @@ def peak_memory_mb(pid: int) -> float:
     return next((round(int(row[1]) / KB_PER_MB, 2) for row in rows if row[0] == "VmHWM:"), 0.0)
 
 
-def cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int, *, with_ended_children: bool = False) -> float:
     """The processor time of a process so far, all its threads together."""
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+    ticks = after_name[11 : 15 if with_ended_children else 13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def median(values: Iterable[float]) -> float:

@@ -22,7 +22,7 @@ def quick(name: str, *options: str) -> dict[str, Any]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -49,14 +49,36 @@ def test_ingest_compares_the_worker_with_itself():
     assert result["ratio"] > 0
 
 
-def test_inflight_compares_many_running_jobs_with_few():
-    """The memory of both workers, and what the further jobs cost."""
+def test_inflight_compares_many_running_jobs_with_few_and_takes_them_over():
+    """The memory of the workers, what the further jobs cost, and when their next owners had them."""
     result = quick("inflight")
-    assert result.keys() == ABOUT | {"running_jobs", "memory_mb", "more_mb", "targets"}
-    assert result["running_jobs"] == [10, 200]
-    assert result["memory_mb"].keys() == {"10", "200"}
+    measured = {"running_jobs", "memory_mb", "more_mb", "takeover_seconds", "targets"}
+    assert result.keys() == ABOUT | measured
+    assert result["memory_mb"].keys() == {"few", "many", "many, taken over"}
     assert all(memory["resident"] >= memory["unique"] > 10 for memory in result["memory_mb"].values())
     assert result["more_mb"].keys() == {"resident", "unique"}
+    assert result["takeover_seconds"].keys() == {"after_stop", "after_kill"}
+    for takeover in result["takeover_seconds"].values():
+        assert 0 < takeover["lease"] <= takeover["adopted"]
+        assert takeover["first_start"] > takeover["lease"]
+        assert takeover["slots_used"] >= result["running_jobs"]["many"]
+
+
+def test_lanes_tells_how_long_a_loop_stands_still():
+    """At the start of a process, while it stands by, and when it takes the lanes of another one over."""
+    result = quick("lanes")
+    assert result.keys() == ABOUT | {"lanes", "start", "stand_by", "takeover", "targets"}
+    for phase in ("start", "stand_by", "takeover"):
+        assert result[phase]["seconds"] > 0
+        assert result[phase]["longest_ms"] >= result[phase]["longest_own_ms"] >= 0
+
+
+def test_idle_tells_the_processor_time_of_worker_and_server():
+    """Shares of a core, with one lane."""
+    result = quick("idle")
+    assert result.keys() == ABOUT | {"seconds", "lanes", "targets"}
+    assert result["lanes"].keys() == {"1"}
+    assert all(0 <= share < 2 for share in result["lanes"]["1"].values())
 
 
 def test_discover_compares_keys_in_order_with_shuffled_ones():
