@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 import jsonschema
+import kubernetes_validate
 import pytest
 import yaml
 from botocore.validate import ParamValidator
@@ -20,6 +21,7 @@ from worker.config import Settings, schema
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 KUBERNETES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+KUBERNETES_VERSIONS = (kubernetes_validate.utils.all_versions()[0], kubernetes_validate.latest_version())
 GRACE_SECONDS = Settings().worker.shutdown_grace_seconds
 
 
@@ -35,6 +37,11 @@ def pod_templates(node: Any) -> Iterator[dict[str, Any]]:
         yield from chain.from_iterable(pod_templates(value) for value in node.values())
     elif isinstance(node, list):
         yield from chain.from_iterable(pod_templates(value) for value in node)
+
+
+def valid(document: dict[str, Any], version: str) -> None:
+    """By the schema of Kubernetes in that version, in which unknown fields are mistakes."""
+    kubernetes_validate.validate(document, version, strict=True)
 
 
 def probed(container: dict[str, Any]) -> list[tuple[str, str]]:
@@ -120,6 +127,27 @@ def test_ray_nodes_are_requests_of_ec2():
     (document,) = documents(DEPLOY / "ray" / "cluster.yaml")
     for node in document["available_node_types"].values():
         assert_is_request("ec2", "RunInstances", node["node_config"] | {"MinCount": 1, "MaxCount": 1})
+
+
+@pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
+@pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.stem)
+def test_kubernetes_files_fit_its_schemas(path: Path, version: str):
+    """Every document has the fields of its kind and no other; KubeRay's own kind has at least such pods."""
+    for document in documents(path):
+        if document["kind"] == "RayCluster":
+            for template in pod_templates(document):
+                valid({"apiVersion": "v1", "kind": "PodTemplate", "template": template}, version)
+        else:
+            valid(document, version)
+
+
+@pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.stem)
+def test_a_misspelt_field_of_a_container_is_found(path: Path):
+    """What Kubernetes would drop without a word does not fit."""
+    template = next(pod_templates(documents(path)))
+    template["spec"]["containers"][0]["readinesProbe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError, match="readinesProbe"):
+        valid({"apiVersion": "v1", "kind": "PodTemplate", "template": template}, KUBERNETES_VERSIONS[-1])
 
 
 @pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.stem)
