@@ -49,8 +49,8 @@ MUTANTS = (
     Mutant(
         "pages accepted without comparing what comes before them",
         "worker/store/queries/pages.sql",
-        "j.state = 'ready' and j.next_page = p.first_number and coalesce(j.digest, '') = p.follows",
-        "j.state = 'ready'",
+        "j.state = (select 'ready') and j.next_page = p.first_number and coalesce(j.digest, '') = p.follows",
+        "j.state = (select 'ready')",
         "tests/store/test_pages.py",
     ),
     Mutant(
@@ -99,7 +99,7 @@ MUTANTS = (
     Mutant(
         "a JobId that is written over another",
         "worker/store/queries/jobs.sql",
-        "where j.id = c.id and j.tag = c.tag and j.state = 'intent'",
+        "where j.id = c.id and j.tag = c.tag and j.state = (select 'intent')",
         "where j.id = c.id and j.tag = c.tag",
         "tests/store/test_jobs.py tests/model",
     ),

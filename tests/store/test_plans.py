@@ -7,16 +7,21 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 from anyio.from_thread import BlockingPortal
 
+from tests.postgres import connected, drop_database, fresh_database
 from worker.store.database import SQL, Database, open_database
 
 VIDEOS = 100_000
 BIG = {"video", "job", "detection", "job_label"}
 """Tables that grow with the archive: none of them may be read from end to end."""
+
+OF_A_STATE = {"video_pending", "video_claimed", "job_intents", "job_due", "job_ready"}
+"""Indexes of what is in a passing state: under an old snapshot everything that was in it since then stays in them."""
 
 FILL = """
 insert into lane (name, region) select 'lane' || n, 'us-east-1' from generate_series(1, 3) n;
@@ -250,6 +255,30 @@ async def database(full_database_url: str) -> AsyncIterator[Database]:
         yield database
 
 
+@pytest.fixture(scope="module")
+def quiet_database_url(full_database_url: str, portal: BlockingPortal) -> Iterator[str]:
+    """The same database while nobody works and nothing is pending, as the statistics of a fresh one may have it."""
+
+    async def empty() -> str:
+        url = await fresh_database(full_database_url, urlsplit(full_database_url).path.removeprefix("/"))
+        async with connected(url) as connection:
+            await connection.execute("delete from video where state in ('pending', 'active')")
+            await connection.execute("delete from job where state in ('intent', 'running', 'ready')")
+            await connection.execute("vacuum analyze")
+        return url
+
+    url = portal.call(empty)
+    yield url
+    portal.call(drop_database, url)
+
+
+@pytest.fixture
+async def quiet_database(quiet_database_url: str) -> AsyncIterator[Database]:
+    """Its pool."""
+    async with open_database(quiet_database_url, deployment="default", may_migrate=False, pool_size=1) as database:
+        yield database
+
+
 async def plan_of(database: Database, sql: str, arguments: list[Any]) -> dict[str, Any]:
     """The plan of a statement with these arguments."""
     async with database.transaction("another") as connection:
@@ -316,6 +345,14 @@ async def test_statement_uses_the_index_that_is_meant_for_it(database: Database,
     plan = await plan_of(database, SQL[name], arguments)
     assert full_scans_of(plan) == set(), json.dumps(plan, indent=1)
     assert expected <= indexes_of(plan), json.dumps(plan, indent=1)
+
+
+@pytest.mark.parametrize("name", INDEXED)
+async def test_rows_with_a_name_are_not_looked_for_by_their_state(quiet_database: Database, name: str):
+    """An index of a state looks free where nothing is in it, and is still read by those alone that are meant to."""
+    arguments, expected = INDEXED[name]
+    plan = await plan_of(quiet_database, SQL[name], arguments)
+    assert indexes_of(plan) & OF_A_STATE <= expected, json.dumps(plan, indent=1)
 
 
 @pytest.mark.parametrize("name", ["return_claimed_if_jobless"])

@@ -131,7 +131,8 @@ class Claims:
             bought, returned = wanted[:affordable], [intent.video.id for intent in wanted[affordable:]]
             await _insert_intents(connection, owner, backfill, channel_id, bought, expected[:affordable])
             await _attach(connection, bought)
-            await connection.execute(SQL["return_claimed_if_jobless"], *_returning(owner, returned, [], 1))
+            if returned:
+                await connection.execute(SQL["return_claimed_if_jobless"], *_returning(owner, returned, [], 1))
             rows = await connection.fetch(SQL["intents_of_videos"], list(by_id))
         return Committed([as_job(row, is_replay=False) for row in rows], returned)
 

@@ -1,3 +1,5 @@
+-- `(select 'active')` keeps the planner from looking rows that are named up by their state (docs/decisions.md).
+
 -- name: claimable_backfills
 -- The backfills with pending videos for a lane, the most urgent first.
 select b.* from backfill b
@@ -142,7 +144,7 @@ with settled as (
   update video v
      set state = s.state, reason = s.reason, settled_at = clock_timestamp(), reserved_usd = 0
     from unnest($1::bigint[], $2::text[], $3::text[]) as s (id, state, reason)
-    join (select id, reserved_usd from video where id = any($1) and state = 'active' and job_id is null
+    join (select id, reserved_usd from video where id = any($1) and state = (select 'active') and job_id is null
            order by id for update) old using (id)
    where v.id = s.id
   returning v.backfill_id, v.lane_id, v.state, old.reserved_usd
@@ -160,7 +162,7 @@ update tally t
 -- name: lock_claimed
 -- The claimed videos that still have no job, locked, with what they reserve.
 select id, reserved_usd from video
- where id = any($1) and state = 'active' and job_id is null
+ where id = any($1) and state = (select 'active') and job_id is null
  order by id
    for update
 
@@ -193,7 +195,7 @@ with attached as (
     from unnest($1::bigint[], $2::bytea[]) as a (id, identity)
     join video old using (id)
    cross join lateral (select * from job where identity = a.identity order by generation desc limit 1) j
-   where v.id = old.id and v.state = 'active' and v.job_id is null
+   where v.id = old.id and v.state = (select 'active') and v.job_id is null
   returning v.backfill_id, v.lane_id, v.state, j.detections, old.reserved_usd as released_usd,
             case when j.video_id = v.id and j.state = 'intent' then j.reserved_usd else 0 end as bought_usd
 ), change as (
@@ -221,5 +223,5 @@ select j.id, j.tag, j.token, j.bucket, j.key, j.version_id, j.min_confidence, c.
   from video v
   join job j on j.id = v.job_id
   join channel c on c.id = j.channel_id
- where v.id = any($1) and j.video_id = v.id and j.state = 'intent'
+ where v.id = any($1) and j.video_id = v.id and j.state = (select 'intent')
  order by v.claim_order

@@ -1,3 +1,5 @@
+-- `(select 'ready')` keeps the planner from looking rows that are named up by their state (docs/decisions.md).
+
 -- name: intents_of_lane
 -- Jobs that were meant to be started and whose JobId is not known: to be replayed, oldest first.
 select j.id, j.tag, j.token, j.bucket, j.key, j.version_id, j.min_confidence, c.id as channel_id, c.topic_arn, c.role_arn,
@@ -8,7 +10,7 @@ select j.id, j.tag, j.token, j.bucket, j.key, j.version_id, j.min_confidence, c.
 
 -- name: move_intent_to_channel
 -- The channel under which AWS knows the token, once found.
-update job set channel_id = $2 where id = $1 and state = 'intent'
+update job set channel_id = $2 where id = $1 and state = (select 'intent')
 
 -- name: confirm_starts
 -- intent -> running, with the JobId. A fact: true whoever records it, and how often.
@@ -16,7 +18,7 @@ update job j
    set aws_job_id = c.aws_job_id, state = 'running', started_at = clock_timestamp(),
        due_at = clock_timestamp() + make_interval(secs => c.due_seconds)
   from unnest($1::bigint[], $2::text[], $3::text[], $4::float8[]) as c (id, tag, aws_job_id, due_seconds)
- where j.id = c.id and j.tag = c.tag and j.state = 'intent'
+ where j.id = c.id and j.tag = c.tag and j.state = (select 'intent')
 
 -- name: occupied_slots
 -- The jobs of a lane that AWS may still be working on. Two selects, since each state has an index of its own.
@@ -30,7 +32,7 @@ with known as (
   select id, aws_job_id from job where lane_id = $1 and aws_job_id = any($2)
 ), marked as (
   update job j set state = 'ready', ready_at = clock_timestamp(), is_noticed = true
-    from known k where j.id = k.id and j.state = 'running'
+    from known k where j.id = k.id and j.state = (select 'running')
   returning j.id
 )
 select k.id, k.aws_job_id, m.id is not null as is_marked from known k left join marked m on m.id = k.id
@@ -47,7 +49,7 @@ returning id
 update job
    set state = 'running', ready_at = null, asked = least(asked + 1, 1000),
        due_at = clock_timestamp() + make_interval(secs => $2)
- where id = $1 and state = 'ready' and next_page = 1
+ where id = $1 and state = (select 'ready') and next_page = 1
 
 -- name: ready_jobs
 -- Jobs whose pages wait, those whose results expire first in front, without those in hand.

@@ -1,3 +1,5 @@
+-- `(select 'ready')` keeps the planner from looking rows that are named up by their state (docs/decisions.md).
+
 -- name: lock_jobs
 -- Locks in the order of ids, so that two writers of the same jobs wait for each other instead of deadlocking. A
 -- statement of its own: the next one sees what whoever held the lock has committed, such as a video just attached.
@@ -13,7 +15,7 @@ update job j
   from unnest($1::bigint[], $2::int[], $3::int[], $4::text[], $5::bytea[], $6::bigint[], $7::text[], $8::bigint[],
               $9::text[], $10::bytea[])
     as p (id, first_number, last_number, next_token, digest, detections, model_version, duration_ms, metadata, follows)
- where j.id = p.id and j.state = 'ready' and j.next_page = p.first_number and coalesce(j.digest, '') = p.follows
+ where j.id = p.id and j.state = (select 'ready') and j.next_page = p.first_number and coalesce(j.digest, '') = p.follows
 returning j.id
 
 -- name: find_labels
@@ -35,7 +37,8 @@ on conflict (name, parent_name, taxonomy_level) do nothing
 -- name: settle_done
 -- ready -> done for jobs whose last page is written, with their label summaries, videos, true cost and tallies.
 with old as (
-  select id, backfill_id, lane_id, reserved_usd, detections from job where id = any($1) and state = 'ready'
+  select id, backfill_id, lane_id, reserved_usd, detections from job
+   where id = any($1) and state = (select 'ready')
 ), settled as (
   update job j
      set state = 'done', settled_at = clock_timestamp(), reserved_usd = 0,
@@ -128,6 +131,6 @@ on conflict (job_id) do nothing
 -- Forgets what was read of a job that is not settled, to read it again from page 1.
 with reset as (
   update job set next_page = 1, next_token = null, page_token_at = null, digest = null, detections = 0
-   where id = $1 and state = 'ready' returning id
+   where id = $1 and state = (select 'ready') returning id
 )
 delete from detection d using reset r where d.job_id = r.id
