@@ -22,6 +22,7 @@ from worker.flow.backlog import Backlog
 from worker.flow.clock import now_seconds
 from worker.flow.denial import Denial
 from worker.flow.estimate import expected_usd
+from worker.flow.news import News
 from worker.flow.pace import Pace
 from worker.flow.signal import Signal
 from worker.flow.slots import Slots
@@ -36,6 +37,7 @@ SOON_SECONDS = 5.0  # a replayed Start sends no notice, so its job is asked for 
 LONGEST_WAIT_SECONDS = 3600.0
 ALARMING = 5 / 7  # of the life of a result that nobody has read yet
 STREAK = 5  # objects in a row that S3 shows to us and not to Rekognition: then it is no fault of the objects
+NEWS_KEPT = 1000  # jobs that became ready and are not taken yet; more of them are a backlog, and found by their age
 PATIENCE = 3.0  # times the usual run time, before a notice counts as overdue
 
 log = structlog.get_logger()
@@ -74,7 +76,7 @@ class Lane:
         self.slots = Slots(config.concurrent_jobs)
         self.paces = {START: Pace(config.start_per_second), GET: Pace(config.get_per_second)}
         self.work_registered = Signal()  # set by whoever knows that videos may be pending
-        self.pages_ready = Signal()  # set by complete, waited for by fetch
+        self.pages_ready = News(NEWS_KEPT)  # jobs that became ready: told by complete, waited for by fetch
         self.reading: set[int] = set()  # jobs whose pages are fetched or written: added by fetch, taken off by write
         self.out_of_budget: set[str] = set()  # backfills whose last claim found no money; written by start
         self.readable: dict[str, Object] = {}  # an object of each bucket that HEAD has found; written by start

@@ -10,7 +10,7 @@ from worker.flow.stop import Stop
 from worker.lane import Lane
 from worker.model import Job, Notice, Page
 from worker.pipeline.claim import Claimer, claim_ahead
-from worker.pipeline.complete import find_overdue, mark, poll
+from worker.pipeline.complete import Overdue, mark, poll
 from worker.pipeline.fetch import Fetcher
 from worker.pipeline.start import Starter, confirm
 from worker.store.claims import Claims
@@ -46,7 +46,7 @@ async def run_stages(lane: Lane, database: Database, pages: MemoryObjectSendStre
                     stages.start_soon(poll, lane, jobs, notices_in.clone(), stop)
             stages.start_soon(mark, lane, jobs, notices_out)
             stages.start_soon(fetcher.run)
-            duties.start_soon(every, OVERDUE_SECONDS, lambda: find_overdue(lane, jobs))
+            duties.start_soon(every, OVERDUE_SECONDS, Overdue(lane, jobs).look)
             duties.start_soon(every, LEARN_SECONDS, lambda: look_after(lane, claimer, jobs, guards))
         duties.cancel_scope.cancel()
 

@@ -104,7 +104,7 @@ WRONG_STATEMENTS: list[tuple[str, str, str, Scope, str]] = [
     ),
     (
         "mark_overdue",
-        "due_at < clock_timestamp()",
+        "due_at < statement_timestamp()",
         "false",
         Scope("nobody asks", faults=(), has_notices=False),
         "from here the work can never be finished",

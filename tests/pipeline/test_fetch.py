@@ -17,7 +17,7 @@ from worker.aws.rekognition import GET
 from worker.aws.session import Credentials, open_clients
 from worker.config import Settings
 from worker.flow.stop import Stop
-from worker.lane import Lane
+from worker.lane import NEWS_KEPT, Lane
 from worker.metrics import Metrics
 from worker.model import Page
 from worker.pipeline import fetch
@@ -25,6 +25,7 @@ from worker.pipeline.fetch import MOST_RESTARTS, STRANGE_ANSWERS, Fetcher
 from worker.pipeline.write import Writer
 from worker.store.database import Database, open_database
 from worker.store.jobs import UsualTimes
+from worker.store.leases import LaneHolder
 
 SECONDS = 30
 LABEL = {"Timestamp": 0, "ModerationLabel": {"Name": "Weapons", "ParentName": "", "Confidence": 90.0}}
@@ -72,6 +73,13 @@ async def fetching(aws: OddAws, steps: Steps) -> AsyncIterator[int]:
     """The stages that fetch and write work on one ready job, whose id is given."""
     owner = await steps.own()
     (job_id,) = await steps.ready(owner, await steps.backfill(), ["a.mp4"])
+    async with fetching_for(owner, aws, steps):
+        yield job_id
+
+
+@asynccontextmanager
+async def fetching_for(owner: LaneHolder, aws: OddAws, steps: Steps) -> AsyncIterator[Lane]:
+    """The stages that fetch and write work for the lane."""
     settings = Settings(lanes={"main": aws.lane(get_per_second=1000.0)}, worker={"lease_seconds": 300})
     async with open_clients(settings.lanes["main"], Credentials("AKIDEXAMPLE", "secret")) as clients:
         lane = Lane("main", settings, owner, [], clients, Metrics(), UsualTimes(None, None))
@@ -82,7 +90,7 @@ async def fetching(aws: OddAws, steps: Steps) -> AsyncIterator[int]:
         async with anyio.create_task_group() as stages:
             stages.start_soon(writer.run, receiver)
             stages.start_soon(Fetcher(lane, steps.jobs, sender, stop).run)
-            yield job_id
+            yield lane
             stop.request()
 
 
@@ -90,11 +98,16 @@ async def end_of(told: Callable[[int, str | None], Told], database: Database) ->
     """(state, reason, number of Gets) of a job once it is settled."""
     steps = Steps(database)
     async with serving(OddAws(told)) as aws, fetching(aws, steps) as job_id:
-        with anyio.fail_after(SECONDS):
-            while not (settled := await _settled(steps, job_id)):
-                await anyio.sleep(0.02)
+        settled = await _end_of_job(steps, job_id)
     assert (await steps.reports.verify(None))[1] == []
     return *settled, aws.gets
+
+
+async def _end_of_job(steps: Steps, job_id: int) -> tuple[str, str | None]:
+    with anyio.fail_after(SECONDS):
+        while not (settled := await _settled(steps, job_id)):
+            await anyio.sleep(0.02)
+    return settled
 
 
 async def _settled(steps: Steps, job_id: int) -> tuple[str, str | None] | None:
@@ -160,8 +173,32 @@ async def test_status_message_of_megabytes_is_cut(database: Database):
     said = json.dumps({"JobStatus": "FAILED", "StatusMessage": "a\0b" * 1_000_000}).encode()
     steps = Steps(database)
     async with serving(OddAws(lambda _, __: (200, said))) as aws, fetching(aws, steps) as job_id:
-        with anyio.fail_after(SECONDS):
-            while not (settled := await _settled(steps, job_id)):
-                await anyio.sleep(0.02)
+        settled = await _end_of_job(steps, job_id)
     assert settled[0] == "failed"
     assert len(settled[1] or "") < 400
+
+
+@pytest.mark.parametrize("others", [0, NEWS_KEPT])
+async def test_job_that_is_told_of_is_read_at_once(database: Database, monkeypatch: pytest.MonkeyPatch, others: int):
+    """Whoever hears that a job is finished says so, and it need not be looked for; unless there are too many."""
+    monkeypatch.setattr(fetch, "LOOK_SECONDS", 1e9)
+    steps = Steps(database)
+    owner, backfill = await steps.own(), await steps.backfill()
+    (first,) = await steps.ready(owner, backfill, ["first.mp4"])
+    async with serving(OddAws(lambda _, __: page())) as aws, fetching_for(owner, aws, steps) as lane:
+        await _end_of_job(steps, first)  # from now on it does not look by itself
+        (told,) = await steps.ready(owner, backfill, ["told.mp4"])
+        lane.pages_ready.add([told, *range(10**9, 10**9 + others)])
+        assert await _end_of_job(steps, told) == ("done", None)
+
+
+async def test_job_that_nobody_tells_of_is_found(database: Database, monkeypatch: pytest.MonkeyPatch):
+    """What another process has made ready is found by looking now and then."""
+    monkeypatch.setattr(fetch, "LOOK_SECONDS", 0.05)
+    steps = Steps(database)
+    owner, backfill = await steps.own(), await steps.backfill()
+    (first,) = await steps.ready(owner, backfill, ["first.mp4"])
+    async with serving(OddAws(lambda _, __: page())) as aws, fetching_for(owner, aws, steps):
+        await _end_of_job(steps, first)
+        (untold,) = await steps.ready(owner, backfill, ["untold.mp4"])
+        assert await _end_of_job(steps, untold) == ("done", None)

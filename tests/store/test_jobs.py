@@ -76,10 +76,21 @@ async def test_overdue_jobs_are_asked_after_the_longest_waiting_first(steps: Ste
     jobs = await steps.intents(owner, backfill, [f"{i}.mp4" for i in range(5)])
     for job, due_seconds in zip(jobs, (-1, 600, -3, -2, 600), strict=True):
         await steps.start([job], due_seconds=due_seconds)
-    assert await steps.jobs.mark_overdue(owner.lane_id, 2) == 2
+    assert sorted(await steps.jobs.mark_overdue(owner.lane_id, 2)) == [jobs[2].id, jobs[3].id]
     assert await ready_ids(steps, owner.lane_id) == [jobs[2].id, jobs[3].id]
-    assert await steps.jobs.mark_overdue(owner.lane_id, 2) == 1
-    assert await steps.jobs.mark_overdue(owner.lane_id, 2) == 0
+    assert await steps.jobs.mark_overdue(owner.lane_id, 2) == [jobs[0].id]
+    assert await steps.jobs.mark_overdue(owner.lane_id, 2) == []
+
+
+async def test_jobs_that_became_overdue_lately_are_found_alone(steps: Steps):
+    """Where somebody looked a while ago, only jobs whose time has come since then are looked for."""
+    owner, backfill = await steps.own(), await steps.backfill()
+    jobs = await steps.intents(owner, backfill, ["a.mp4", "b.mp4", "c.mp4"])
+    for job, due_seconds in zip(jobs, (-5000, -1000, 600), strict=True):
+        await steps.start([job], due_seconds=due_seconds)
+    assert await steps.jobs.mark_overdue(owner.lane_id, 9, within_seconds=3000.0) == [jobs[1].id]
+    assert await steps.jobs.mark_overdue(owner.lane_id, 9, within_seconds=3000.0) == []
+    assert await steps.jobs.mark_overdue(owner.lane_id, 9) == [jobs[0].id]
 
 
 async def test_job_in_progress_waits_longer(steps: Steps):
@@ -90,7 +101,7 @@ async def test_job_in_progress_waits_longer(steps: Steps):
         await steps.jobs.wait_longer(job_id, -1.0)
         row = await job_row(steps, job_id)
         assert (row["state"], row["asked"], row["ready_at"]) == ("running", asked, None)
-        assert await steps.jobs.mark_overdue(owner.lane_id, 10) == 1
+        assert await steps.jobs.mark_overdue(owner.lane_id, 10) == [job_id]
 
 
 async def test_job_whose_pages_are_read_does_not_run_again(steps: Steps):
@@ -112,6 +123,18 @@ async def test_oldest_results_are_read_first(steps: Steps):
     by_age = [job_ids[2], job_ids[0], job_ids[3], job_ids[1]]
     assert await ready_ids(steps, owner.lane_id) == by_age
     assert await ready_ids(steps, owner.lane_id, in_hand=by_age[:1], limit=2) == by_age[1:3]
+
+
+async def test_ready_jobs_are_found_by_their_ids(steps: Steps):
+    """Those of the jobs come whose pages wait, the oldest first, and none of another lane."""
+    owner, backfill = await steps.own(), await steps.backfill()
+    (others,) = await steps.ready(await steps.own("other"), backfill, ["other.mp4"])
+    (running,) = await steps.running(owner, backfill, ["running.mp4"])
+    ready = await steps.ready(owner, backfill, ["a.mp4", "b.mp4", "c.mp4"])
+    await steps.execute("update job set started_at = started_at - interval '1 hour' where id = $1", ready[2])
+    told = [others, running.id, ready[0], ready[2]]
+    jobs = await steps.jobs.ready_of(owner.lane_id, told, page_token_seconds=60)
+    assert [job.id for job in jobs] == [ready[2], ready[0]]
 
 
 async def test_page_token_is_told_while_it_is_fresh(steps: Steps):

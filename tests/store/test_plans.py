@@ -111,9 +111,10 @@ INDEXED: dict[str, tuple[list[Any], set[str]]] = {
     "confirm_starts": ([INTENTS, ["tag"], ["aws"], [60.0]], {"job_pkey"}),
     "occupied_slots": ([LANE], {"job_due", "job_intents"}),
     "mark_finished": ([LANE, [f"aws{n}" for n in RUNNING]], {"job_by_aws_job_id", "job_pkey"}),
-    "mark_overdue": ([LANE, 500], {"job_due", "job_pkey"}),
+    "mark_overdue": ([LANE, 500, 10.0], {"job_due", "job_pkey"}),
     "wait_longer_if_unread": ([READY[0], 60.0], {"job_pkey"}),
     "ready_jobs": ([LANE, READY[:2], 32], {"job_ready"}),
+    "ready_jobs_of": ([LANE, READY], {"job_pkey"}),
     "usual_times": ([LANE], {"job_settled"}),
     "unread_results": ([LANE], {"job_due", "job_ready"}),
     # pages.sql
@@ -353,6 +354,24 @@ async def test_rows_with_a_name_are_not_looked_for_by_their_state(quiet_database
     arguments, expected = INDEXED[name]
     plan = await plan_of(quiet_database, SQL[name], arguments)
     assert indexes_of(plan) & OF_A_STATE <= expected, json.dumps(plan, indent=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "index", "bound"),
+    [
+        ("mark_overdue", [LANE, 500, 10.0], "job_due", "due_at"),
+        ("mark_overdue", [LANE, 500, None], "job_due", "due_at"),
+        ("settled_lately", [], "job_settled", "settled_at"),
+    ],
+)
+async def test_time_is_a_bound_of_the_index(
+    database: Database, name: str, arguments: list[Any], index: str, bound: str
+):
+    """What is before or after a time is not read to be thrown away, which a volatile function would mean."""
+    plan = await plan_of(database, SQL[name], arguments)
+    conditions = [node["Index Cond"] for node in nodes(plan) if node.get("Index Name") == index]
+    assert any(bound in condition for condition in conditions), json.dumps(plan, indent=1)
+    assert full_scans_of(plan) == set(), json.dumps(plan, indent=1)
 
 
 @pytest.mark.parametrize("name", ["return_claimed_if_jobless"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import anyio
 import structlog
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
@@ -28,6 +30,8 @@ MARKS_AT_ONCE = 100
 MARK_LINGER_SECONDS = 0.02
 RECORDING_SECONDS = 0.2  # that the JobId of a job which was finished at once may take to be recorded
 OVERDUE_AT_ONCE = 500
+LATELY_SECONDS = 10.0  # before which nobody was overdue at the last looks: under an old snapshot many dead rows are
+WHOLE_LOOK_SECONDS = 60.0  # between looks at whatever may have been missed
 PAUSE_SECONDS = 2.0
 
 log = structlog.get_logger()
@@ -92,7 +96,7 @@ async def _mark(lane: Lane, jobs: Jobs, notices: list[Notice]) -> list[Notice]:
     for job_id in marked.job_ids:
         lane.slots.give_back(job_id)
     if marked.job_ids:
-        lane.pages_ready.set()
+        lane.pages_ready.add(marked.job_ids)
     known = [notice for notice in notices if notice.aws_job_id in marked.known]
     lane.metrics.noticed(lane.name, "marked", len(marked.job_ids))
     lane.metrics.noticed(lane.name, "repeated", len(known) - len(marked.job_ids))
@@ -120,8 +124,24 @@ async def _leave(lane: Lane, notices: list[Notice], seconds: int) -> None:
             log.info("messages not put off", lane=lane.name, messages=len(notices), reason=str(error))
 
 
-async def find_overdue(lane: Lane, jobs: Jobs) -> None:
-    """Make overdue jobs ready: fetch asks, and puts those back that are still in progress."""
-    if overdue := await jobs.mark_overdue(lane.id, OVERDUE_AT_ONCE):
-        lane.metrics.overdue(lane.name, "found", overdue)
-        lane.pages_ready.set()
+class Overdue:
+    """Finds the jobs whose notice is late. Fetch asks, and puts those back that are still in progress."""
+
+    def __init__(self, lane: Lane, jobs: Jobs) -> None:
+        self._lane = lane
+        self._jobs = jobs
+        self._whole_look_at = -math.inf
+
+    async def look(self) -> None:
+        """Make overdue jobs ready: those whose time has just come, and at the first look and now and then all."""
+        is_whole = anyio.current_time() >= self._whole_look_at
+        overdue = await self._jobs.mark_overdue(
+            self._lane.id, OVERDUE_AT_ONCE, within_seconds=None if is_whole else LATELY_SECONDS
+        )
+        if len(overdue) == OVERDUE_AT_ONCE:
+            self._whole_look_at = -math.inf  # there may be more
+        elif is_whole:
+            self._whole_look_at = anyio.current_time() + WHOLE_LOOK_SECONDS
+        if overdue:
+            self._lane.metrics.overdue(self._lane.name, "found", len(overdue))
+            self._lane.pages_ready.add(overdue)

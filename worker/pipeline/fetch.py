@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Literal
 
 import anyio
@@ -21,7 +22,7 @@ from worker.pipeline.refusals import failed_afterwards
 from worker.store.jobs import Aside, Jobs
 
 READERS = 32
-IDLE_SECONDS = 1.0
+LOOK_SECONDS = 10.0  # between looks for ready jobs that nobody told of, where none was left over
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
 STRANGE_ANSWERS = 5  # to one question: what was cut short on its way gets better
@@ -45,6 +46,7 @@ class Fetcher:
         self._pages = pages
         self._stop = stop
         self._free = anyio.Semaphore(READERS)
+        self._look_at = -math.inf
 
     async def run(self) -> None:
         """Take ready jobs until the stop; pages of jobs that are being read then are still written."""
@@ -55,17 +57,26 @@ class Fetcher:
                         await self._free.acquire()
                         self._lane.reading.add(job.id)
                         readers.start_soon(self._read, job)
-                    await self._lane.pages_ready.wait(timeout_seconds=IDLE_SECONDS)
+                    await self._lane.pages_ready.wait(timeout_seconds=self._look_at - anyio.current_time())
 
     async def _ready(self) -> list[ReadyJob]:
+        """Those that were told of, or the oldest ones where it is time to look, or more wait than can be told of."""
+        told = self._lane.pages_ready.take()
+        if told is None or anyio.current_time() >= self._look_at:
+            return await self._oldest()
+        page_token_seconds = self._lane.settings.aws.page_token_seconds
+        news = sorted(set(told) - self._lane.reading)
+        return await self._jobs.ready_of(self._lane.id, news, page_token_seconds=page_token_seconds) if news else []
+
+    async def _oldest(self) -> list[ReadyJob]:
         jobs = await self._jobs.ready(
             self._lane.id,
             in_hand=sorted(self._lane.reading),
             limit=READERS,
             page_token_seconds=self._lane.settings.aws.page_token_seconds,
         )
-        if len(jobs) == READERS:
-            self._lane.pages_ready.set()  # there may be more
+        may_be_more = len(jobs) == READERS
+        self._look_at = anyio.current_time() + (0.0 if may_be_more else LOOK_SECONDS)
         return jobs
 
     async def _read(self, job: ReadyJob) -> None:

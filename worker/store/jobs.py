@@ -105,9 +105,9 @@ class Jobs:
         return Marked([row["id"] for row in rows if row["is_marked"]], {row["aws_job_id"] for row in rows})
 
     @patient
-    async def mark_overdue(self, lane_id: int, limit: int) -> int:
-        """Make jobs ready whose notice is late; returns how many."""
-        return len(await self._database.commit("mark_overdue", lane_id, limit))
+    async def mark_overdue(self, lane_id: int, limit: int, *, within_seconds: float | None = None) -> list[int]:
+        """Make jobs ready whose notice is late: all, or those whose time came within so many seconds."""
+        return [row["id"] for row in await self._database.commit("mark_overdue", lane_id, limit, within_seconds)]
 
     @patient
     async def wait_longer(self, job_id: int, seconds: float) -> None:
@@ -120,6 +120,12 @@ class Jobs:
     ) -> list[ReadyJob]:
         """Jobs whose pages wait, oldest first; a page token that has outlived its time is left out."""
         rows = await self._database.pool.fetch(SQL["ready_jobs"], lane_id, list(in_hand), limit)
+        return [_ready(row, page_token_seconds) for row in rows]
+
+    @patient
+    async def ready_of(self, lane_id: int, job_ids: Sequence[int], *, page_token_seconds: float) -> list[ReadyJob]:
+        """Those of these jobs whose pages wait, oldest first; without page tokens that have outlived their time."""
+        rows = await self._database.pool.fetch(SQL["ready_jobs_of"], lane_id, list(job_ids))
         return [_ready(row, page_token_seconds) for row in rows]
 
     @patient

@@ -38,9 +38,12 @@ with known as (
 select k.id, k.aws_job_id, m.id is not null as is_marked from known k left join marked m on m.id = k.id
 
 -- name: mark_overdue
--- running -> ready for jobs whose notice is late: the answer to Get will tell.
+-- running -> ready for jobs whose notice is late: the answer to Get will tell. All, or those whose time came within so
+-- many seconds. Bounds that are no volatile functions are looked up in the index.
 update job set state = 'ready', ready_at = clock_timestamp()
- where id in (select id from job where lane_id = $1 and state = 'running' and due_at < clock_timestamp()
+ where id in (select id from job
+               where lane_id = $1 and state = 'running' and due_at < statement_timestamp()
+                 and due_at >= coalesce(statement_timestamp() - make_interval(secs => $3), '-infinity')
                order by due_at limit $2 for update skip locked)
 returning id
 
@@ -60,6 +63,15 @@ select id, aws_job_id, tag, bucket, key, version_id, etag, aggregate_by, next_pa
  where lane_id = $1 and state = 'ready' and id <> all($2::bigint[])
  order by started_at
  limit $3
+
+-- name: ready_jobs_of
+-- Those of these jobs whose pages wait.
+select id, aws_job_id, tag, bucket, key, version_id, etag, aggregate_by, next_page, next_token, digest, detections,
+       asked, extract(epoch from clock_timestamp() - started_at)::float8 as age_seconds,
+       extract(epoch from clock_timestamp() - page_token_at)::float8 as page_token_age_seconds
+  from job
+ where lane_id = $1 and id = any($2) and state = (select 'ready')
+ order by started_at
 
 -- name: usual_times
 -- What this lane's latest jobs took: a high quantile of their seconds, and of their minutes of video a gigabyte.

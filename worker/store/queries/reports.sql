@@ -23,7 +23,7 @@ select b.name, v.reason, count(*) as videos
 -- Videos of each backfill settled in the last ten minutes, for the time left.
 select b.name, count(*) as videos, extract(epoch from clock_timestamp() - min(v.settled_at))::float8 as seconds
   from job j join video v on v.job_id = j.id join backfill b on b.id = v.backfill_id
- where j.state = 'done' and j.settled_at > clock_timestamp() - interval '10 minutes'
+ where j.state = 'done' and j.settled_at > statement_timestamp() - interval '10 minutes'
    and j.lane_id in (select id from lane)
  group by b.name
 
