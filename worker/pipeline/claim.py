@@ -96,8 +96,9 @@ class Claimer:
             )
             self._in_hand |= {video.id for video in claimed.videos}
         self._note_budget(backfill, is_out=claimed.is_out_of_budget)
-        # At the end of the order begin again: videos that came back lie behind the position.
-        self._positions[backfill.id] = claimed.position if claimed.videos else 0
+        # At the end of the order begin again: videos that came back lie behind the position. Without money it stays.
+        is_at_end = not claimed.videos and not claimed.is_out_of_budget
+        self._positions[backfill.id] = 0 if is_at_end else claimed.position
         return claimed.videos
 
     def _note_budget(self, backfill: Backfill, *, is_out: bool) -> None:
