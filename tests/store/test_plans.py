@@ -148,8 +148,18 @@ INDEXED: dict[str, tuple[list[Any], set[str]]] = {
     "jobs_to_purge": ([BACKFILL, 30_000, 30_999], {"job_pkey"}),
     "purge_videos": ([BACKFILL, 30_000, 30_999], {"video_pkey", "job_pkey"}),
     "purge_jobs": ([BACKFILL, FAILED], {"job_pkey", "video_of_job", "detection_by_job", "job_label_pkey"}),
+    # archive.sql
+    "videos_stopped_for_reason": (["backfill2", "reason 1", 30_000, 50], {"video_stopped_by_reason", "job_pkey"}),
+    "video_by_id": ([30_000], {"video_pkey", "job_pkey"}),
+    "videos_of_object": (["archive", "videos/30000.mp4", 50], {"video_bucket_key_version_id_backfill_id_key"}),
+    "timeline_of_job": ([30_000, 250_000], {"detection_by_job"}),
+    "content_types_of_job": ([30_000, 250_000], {"detection_by_job"}),
+    "jobs_that_show_label": (
+        [[7], 80.0, 100.0, 2**63 - 1, 50, "backfill2", None, None],
+        {"job_label_by_confidence", "video_of_job"},
+    ),
     # reports.sql
-    "running_jobs": ([LANE], {"job_due"}),
+    "running_jobs": ([], {"job_due"}),
     "labels_of_object": (
         ["archive", "videos/30000.mp4"],
         {"video_bucket_key_version_id_backfill_id_key", "detection_by_job", "job_pkey"},
@@ -185,6 +195,7 @@ SMALL_TABLES = {
     *("find_labels", "add_labels_if_new"),
     *("pause_failing_backfills", "incarnation", "traces_of_work", "set_incarnation", "forget_traces"),
     *("backfill_reports", "lane_reports"),
+    *("labels_by_name", "dictionary"),
 }
 """Statements that touch only tables with a row a backfill, lane, label or decision."""
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import asyncpg
-from msgspec import json
+from msgspec import Struct, json
 
 from worker.model import VIDEO_STATES
 from worker.store.database import SQL, Database, patient
@@ -31,6 +31,14 @@ VERIFY_SECONDS = 3600  # a check may read whole tables
 _WITHOUT_BACKFILL = ("verify_orphans", "verify_identities")
 
 
+class Counts(Struct, frozen=True):
+    """Figures that no tally has: backfill -> reason -> videos, backfill -> rate, lane -> running jobs."""
+
+    failures: dict[str, dict[str, int]]
+    videos_per_second: dict[str, float]
+    running: dict[str, int]
+
+
 class Reports:
     """Reads only; figures come from the tallies, so that none of them counts 10^7 rows."""
 
@@ -40,39 +48,31 @@ class Reports:
 
     async def status(self) -> dict[str, Any]:
         """The document that `status --json` prints."""
-        lanes = await self.lanes()
-        out_of_money = {name for lane in lanes if lane["owner"] for name in lane.get("out_of_budget", ())}
-        return {"backfills": await self.backfills(out_of_money), "lanes": lanes}
+        return as_status(await self.tallies(), await self.counts())
 
-    async def backfills(self, out_of_money: Collection[str]) -> list[dict[str, Any]]:
-        """Every backfill, the newest first: videos by state, labels, money, time left, failures by reason.
+    async def tallies(self) -> dict[str, Any]:
+        """`backfills` by their books and `lanes` as their owners told: a row or a few for each, however many videos."""
+        backfills = [_backfill(row) for row in await self._pool.fetch(SQL["backfill_reports"])]
+        return {"backfills": backfills, "lanes": await self.lanes()}
 
-        `out_of_money` are those for which the owner of a lane found none at its latest claim.
-        """
+    async def counts(self) -> Counts:
+        """What has to be counted in the indexes of videos and jobs."""
         failures: dict[str, dict[str, int]] = {}
         for row in await self._pool.fetch(SQL["failures_by_reason"]):
             failures.setdefault(row["name"], {})[row["reason"]] = row["videos"]
         lately = await self._pool.fetch(SQL["settled_lately"])
         rates = {row["name"]: row["videos"] / max(row["seconds"], 1.0) for row in lately}
-        documents = [_backfill(row) for row in await self._pool.fetch(SQL["backfill_reports"])]
-        return [
-            {
-                **document,
-                "budget_reached": _is_at_its_budget(document, out_of_money),
-                "eta_seconds": _seconds_left(document, rates.get(document["name"])),
-                "failures": failures.get(document["name"], {}),
-            }
-            for document in documents
-        ]
+        running = {row["name"]: row["jobs"] for row in await self._pool.fetch(SQL["running_jobs"])}
+        return Counts(failures, rates, running)
 
     @patient
-    async def books(self) -> list[dict[str, Any]]:
-        """Every backfill's videos by state and money alone: what may be asked for every few seconds."""
-        return [_backfill(row) for row in await self._pool.fetch(SQL["backfill_reports"])]
+    async def books(self) -> dict[str, Any]:
+        """The tallies as somebody needs them who looks every few seconds, for as long as the process lives."""
+        return await self.tallies()
 
     async def lanes(self) -> list[dict[str, Any]]:
         """Every lane with its owner and what the owner last said of it."""
-        return [await self._lane(row) for row in await self._pool.fetch(SQL["lane_reports"])]
+        return [_lane(row) for row in await self._pool.fetch(SQL["lane_reports"])]
 
     async def labels(self, bucket: str, key: str) -> list[dict[str, Any]]:
         """The settled labels of one video in the order of their appearance."""
@@ -96,18 +96,28 @@ class Reports:
             videos = await connection.fetchval(SQL["count_videos"], backfill_id, timeout=VERIFY_SECONDS)
         return videos, findings
 
-    async def _lane(self, row: asyncpg.Record) -> dict[str, Any]:
-        report = json.decode(row["report"])
-        running = await self._pool.fetchval(SQL["running_jobs"], row["id"])
-        return {
-            **report,
-            "name": row["name"],
-            "region": row["region"],
-            "account_id": row["account_id"],
-            "owner": row["owner"],
-            "epoch": row["epoch"],
-            "running": running,
-        }
+
+def as_status(tallies: Mapping[str, Any], counts: Counts) -> dict[str, Any]:
+    """The document of `status --json`: what is always at hand, and what was counted, maybe some time before."""
+    lanes = [lane | {"running": counts.running.get(lane["name"], 0)} for lane in tallies["lanes"]]
+    out_of_money = {name for lane in lanes if lane["owner"] for name in lane.get("out_of_budget", ())}
+    return {"backfills": [_with_counts(entry, counts, out_of_money) for entry in tallies["backfills"]], "lanes": lanes}
+
+
+def _with_counts(backfill: Mapping[str, Any], counts: Counts, out_of_money: Collection[str]) -> dict[str, Any]:
+    """`out_of_money` are those for which the owner of a lane found none at its latest claim."""
+    name = backfill["name"]
+    return {
+        **backfill,
+        "budget_reached": _is_at_its_budget(backfill, out_of_money),
+        "eta_seconds": _seconds_left(backfill, counts.videos_per_second.get(name)),
+        "failures": counts.failures.get(name, {}),
+    }
+
+
+def _lane(row: asyncpg.Record) -> dict[str, Any]:
+    own = {key: row[key] for key in ("name", "region", "account_id", "owner", "epoch")}
+    return {**json.decode(row["report"]), **own}
 
 
 def _backfill(row: asyncpg.Record) -> dict[str, Any]:

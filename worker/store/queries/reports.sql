@@ -13,11 +13,11 @@ select b.name, b.priority, b.pause_reason, b.cancelled_at is not null as is_canc
 
 -- name: failures_by_reason
 -- How many videos ended without labels, by backfill and reason.
-select b.name, v.reason, count(*) as videos
-  from video v join backfill b on b.id = v.backfill_id
- where v.state in ('failed', 'skipped', 'uncertain', 'expired')
- group by b.name, v.reason
- order by b.name, count(*) desc
+select b.name, f.reason, f.videos
+  from (select backfill_id, reason, count(*) as videos from video
+         where state in ('failed', 'skipped', 'uncertain', 'expired') group by 1, 2) f
+  join backfill b on b.id = f.backfill_id
+ order by b.name, f.videos desc
 
 -- name: settled_lately
 -- Videos of each backfill settled in the last ten minutes, for the time left.
@@ -34,8 +34,8 @@ select l.id, l.name, l.region, l.account_id, l.epoch, l.report,
   from lane l order by l.name
 
 -- name: running_jobs
--- How many jobs run on a lane.
-select count(*) from job where lane_id = $1 and state = 'running'
+-- How many jobs run on each lane.
+select l.name, (select count(*) from job j where j.lane_id = l.id and j.state = 'running') as jobs from lane l
 
 -- name: labels_of_object
 -- One video's settled labels as they appear.
