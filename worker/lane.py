@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -82,7 +83,8 @@ class Lane:
         self.readable: dict[str, Object] = {}  # an object of each bucket that HEAD has found; written by start
         self.denial = Denial(settings.worker.probe_seconds)  # no work while the account refuses us
         self.queue_denial = Denial(settings.worker.probe_seconds)  # without the queue, overdue jobs are asked for
-        self.starts = 0  # that succeeded
+        self.starts = 0  # that succeeded, as do all that are counted here
+        self.gets = 0
         self.hidden_in_a_row = 0  # objects that Rekognition could not get, since a Start succeeded
         self.halted: str | None = None  # why this process claims nothing; written by whoever watches over it
         self.throttled = 0
@@ -175,6 +177,8 @@ class Lane:
         if operation == START:
             self.starts += 1
             self.hidden_in_a_row = 0
+        else:
+            self.gets += 1
 
     @asynccontextmanager
     async def unpaced_call(self, operation: str) -> AsyncIterator[None]:
@@ -263,14 +267,26 @@ class Lane:
                 pace.throttled(sent_at, anyio.current_time())
 
     def report(self) -> dict[str, Any]:
-        """What the owner says of the lane, for status; refreshes the gauges as well."""
+        """What the owner says of the lane, for status; refreshes the gauges as well.
+
+        Rates and limits are those of now, `…_quota` those that they come back to, `throttled`, `starts` and `gets`
+        counts since the lane was taken, `at` the owner's clock.
+        """
         for operation, pace in self.paces.items():
             self.metrics.paced(self.name, operation, pace.per_second)
         self.metrics.slots_used(self.name, limit=self.slots.limit, used=self.slots.used)
+        start, get = self.paces[START], self.paces[GET]
         return {
+            "at": round(time.time(), 3),
             "concurrent_jobs": self.slots.limit,
-            "start_per_second": round(self.paces[START].per_second, 3),
-            "get_per_second": round(self.paces[GET].per_second, 3),
+            "concurrent_jobs_quota": self.slots.ceiling,
+            "slots_used": self.slots.used,
+            "start_per_second": round(start.per_second, 3),
+            "start_per_second_quota": start.ceiling_per_second,
+            "get_per_second": round(get.per_second, 3),
+            "get_per_second_quota": get.ceiling_per_second,
+            "starts": self.starts,
+            "gets": self.gets,
             "throttled": self.throttled,
             "denied": self.denial.reason,
             "halted": self._why_halted,

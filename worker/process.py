@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
@@ -23,11 +24,16 @@ from worker.model import Page
 from worker.ownership import LaneState, Ownership
 from worker.pipeline.write import Writer
 from worker.stages import run_stages
+from worker.store.archive import Archive
 from worker.store.guards import Guards
 from worker.store.jobs import Jobs
 from worker.store.leases import Holder
 from worker.store.pages import Pages
 from worker.store.upgrades import Upgrades
+from worker.web.history import History
+from worker.web.pages import WebPages
+from worker.web.playback import Playback
+from worker.web.questions import Questions
 from worker.web.server import serve
 
 PAGES_IN_FLIGHT = 8  # between fetchers and writer: a slow database slows the fetchers, not the memory
@@ -55,6 +61,7 @@ class WorkerProcess:
         self._stops: dict[str, Stop] = {}  # of lanes that are kept
         self._begin: Callable[[str], None] | None = None  # while the process runs
         self._is_reconfigured = False
+        self.history = History()
         self.stop = Stop()
         self.states = {name: LaneState(name) for name in self._wanted(application.settings)}
 
@@ -192,11 +199,12 @@ class WorkerProcess:
         """Refresh the gauges that come from the database, or from all lanes together; those of purged backfills go."""
         self._metrics.oldest_result(max((lane.result_age_seconds for lane in self._owned()), default=0.0))
         books = await self._application.reports.books()
-        names = {backfill["name"] for backfill in books}
+        self.history.record(time.time(), books["backfills"], books["lanes"])
+        names = {backfill["name"] for backfill in books["backfills"]}
         for name in self._reported - names:
             self._metrics.forget_backfill(name)
         self._reported = names
-        for backfill in books:
+        for backfill in books["backfills"]:
             self._metrics.counted(backfill["name"], backfill["videos"])
             self._metrics.spent(
                 backfill["name"],
@@ -230,15 +238,23 @@ class WorkerProcess:
             lane.halted = self._halted
 
     def _owned(self) -> list[Lane]:
-        return [state.lane for state in self.states.values() if state.lane]
+        return list(self.owned_lanes().values())
+
+    def owned_lanes(self) -> dict[str, Lane]:
+        """The lanes of this process by name, as long as they are its own."""
+        return {name: state.lane for name, state in self.states.items() if state.lane}
 
 
 @asynccontextmanager
 async def pages(application: Application, worker: WorkerProcess, metrics: Metrics) -> AsyncIterator[None]:
     """The worker's HTTP pages, where configured."""
-    if not (listen := application.settings.worker.http_listen):
+    settings = application.settings.worker
+    if not settings.http_listen:
         yield
         return
-    async with serve(listen, metrics=metrics, ready=worker.reason_against_readiness) as url:
-        log.info("health and metrics are served", url=url)
+    archive, playback = Archive(application.database), Playback(worker.owned_lanes)
+    questions = Questions(application.name, application.reports, archive, worker.history, playback)
+    routes = WebPages(settings.http_token.get_secret_value(), questions, archive, playback).routes()
+    async with serve(settings.http_listen, metrics=metrics, ready=worker.reason_against_readiness, pages=routes) as url:
+        log.info("pages, health and metrics are served", url=url)
         yield

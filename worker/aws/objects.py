@@ -64,6 +64,22 @@ class Objects:
                 raise UnreadableError("a page of the listing names itself as the next one")
         return Listed([named for named in found if not named.key.endswith("/")], following)
 
+    async def address(
+        self, bucket: str, key: str, version_id: str | None, *, content_type: str, good_for_seconds: int
+    ) -> str:
+        """Where whoever has the address may read this version, for a while: it is signed, and as secret as that.
+
+        Nothing is asked of S3 for it.
+
+        Raises:
+            AwsError: STOP_LANE if there are no credentials to sign with.
+
+        """
+        version = {"VersionId": version_id} if version_id else {}
+        named = {"Bucket": bucket, "Key": key, "ResponseContentType": content_type, **version}
+        with translated():
+            return str(await self._client.generate_presigned_url("get_object", named, ExpiresIn=good_for_seconds))
+
     async def region_of(self, bucket: str, example: Object | None = None) -> str | None:
         """The region of a bucket, as S3 tells even where it refuses; None where it tells nothing.
 

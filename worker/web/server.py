@@ -1,13 +1,13 @@
-"""Health, readiness and metrics over HTTP, in the event loop of the worker itself.
+"""Health, readiness, metrics and pages over HTTP, in the event loop of the worker itself.
 
-None of the three asks for a token: they tell of no video and hold no secret.
+The first three ask for no token: they tell of no video and hold no secret. What the pages ask for is their own matter.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 
 import structlog
@@ -28,7 +28,9 @@ log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def serve(listen: str, *, metrics: Metrics, ready: Ready) -> AsyncIterator[str]:
+async def serve(
+    listen: str, *, metrics: Metrics, ready: Ready, pages: Iterable[web.RouteDef] = ()
+) -> AsyncIterator[str]:
     """Serve on `listen` (host:port) while the context lasts; yields the URL.
 
     `ready` returns None, or one sentence that says why the process is not ready. Where it raises, or takes longer than
@@ -40,7 +42,9 @@ async def serve(listen: str, *, metrics: Metrics, ready: Ready) -> AsyncIterator
 
     """
     readiness = _Readiness(ready)
-    runner = web.AppRunner(_application(metrics, readiness), access_log=None, shutdown_timeout=_CLOSE_WITHIN_SECONDS)
+    application = _application(metrics, readiness)
+    application.router.add_routes(pages)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=_CLOSE_WITHIN_SECONDS)
     await runner.setup()
     try:
         yield await _listen(runner, listen)
