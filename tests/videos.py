@@ -129,7 +129,7 @@ BAD: dict[str, str] = {
 def build(folder: Path) -> list[Clip]:
     """Write the corpus into `folder` (about 3 MB)."""
     for name in _ORIGINALS:
-        shutil.copyfile(_sample(name), folder / name)
+        copy_sample(name, folder / name)
     for name, encoding in _ENCODINGS.items():
         _encode(folder / name, encoding)
     titled = (folder / "title.mp4").read_bytes()
@@ -141,6 +141,11 @@ def build(folder: Path) -> list[Clip]:
     _damage(folder)
     good = [Clip(name, good=True, metadata=metadata, reason=None) for name, metadata in GOOD.items()]
     return good + [Clip(name, good=False, metadata=None, reason=reason) for name, reason in BAD.items()]
+
+
+def copy_sample(name: str, path: Path) -> None:
+    """Write one of the package's clips as it is."""
+    shutil.copyfile(_sample(name), path)
 
 
 def repeat(clip: Path, path: Path, times: int) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
+from anyio.from_thread import BlockingPortal
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, async_playwright, expect
+
+from tests import videos
+from tests.postgres import KINDS, drop_database, fresh_database, migrated, template
+from tests.system.site import Site
+from tests.web.serving import pages_of
 
 ARTEFACTS = Path(__file__).parents[2] / "artefacts"
 CHROMIUM = shutil.which("chromium")
@@ -28,7 +34,7 @@ class Viewer:
         self.complaints: list[str] = []
         self.page: Page
         self.url = ""
-        self.others: set[str] = set()  # origins that a page may load from besides its own
+        self.stores: set[str] = set()  # where a page may load videos from
 
     async def open(self, url: str, path: str = "/", *, size: str = "desk", dark: bool = False, **options: Any) -> Page:
         """Open a page in a new window."""
@@ -50,7 +56,7 @@ class Viewer:
 
     def _asked(self, url: str) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in ("data", "blob") and f"{parts.scheme}://{parts.netloc}" not in {self.url, *self.others}:
+        if parts.scheme not in ("data", "blob") and f"{parts.scheme}://{parts.netloc}" not in {self.url, *self.stores}:
             self.complaints.append(f"request to elsewhere: {url}")
 
     async def keep(self, name: str) -> None:
@@ -88,3 +94,38 @@ async def viewer() -> AsyncIterator[Viewer]:
         yield viewer
         await browser.close()
     assert viewer.complaints == []
+
+
+class Archive(NamedTuple):
+    """A site whose backfill `all` is over, and the URL of the pages of a worker that owns its lane."""
+
+    site: Site
+    url: str
+
+    @property
+    def database_url(self) -> str:
+        """Where the labels are."""
+        return self.site.database_url
+
+
+@pytest.fixture(scope="session")
+def archive(
+    portal: BlockingPortal, server_url: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Archive]:
+    """Made-up labels of made-up videos, of odd ones that end without labels, and of real ones that can be played."""
+    folder = tmp_path_factory.mktemp("archive")
+    clips = folder / "Clips"
+    clips.mkdir()
+    for name in ("a.mp4", "Tor 3 + ü & 100%.mp4", "2026 #1? x=y.mp4"):
+        videos.copy_sample("bikes.mp4", clips / name)
+    server = server_url(KINDS[0])
+    database_url = portal.call(fresh_database, server, portal.call(template, server, "migrated", migrated))
+    with Site(folder, database_url) as site:
+        site.configure(local={"videos": 150})
+        site.service()
+        sources = (str(clips), "s3://synthetic-archive/", "s3://synthetic-edge-cases/")
+        done = site.run("backfill", *sources, "--name", "all", seconds=300)
+        assert done.returncode == 1, done.stderr  # the odd ones
+        _, url = pages_of(site)
+        yield Archive(site, url)
+    portal.call(drop_database, database_url)

@@ -6,7 +6,7 @@ from playwright.async_api import expect
 
 from tests.system.site import Site, jobs_faster, until
 from tests.system.truth import rows_in, states_in
-from tests.web.conftest import Viewer
+from tests.web.conftest import Archive, Viewer
 from tests.web.serving import pages_of
 
 SLOWLY = {"videos": 200, **jobs_faster(10)}  # some seconds for a viewer to see it go on
@@ -40,14 +40,11 @@ async def test_figures_change_while_a_backfill_runs_and_end_as_sql_has_them(site
     await expect(page.get_by_role("definition").filter(has_text=f"${spent:,.2f}")).to_be_visible()
 
 
-async def test_reasons_of_failures_are_counted_as_sql_counts_them(site: Site, viewer: Viewer):
+async def test_reasons_of_failures_are_counted_as_sql_counts_them(archive: Archive, viewer: Viewer):
     """Each reason stands with its number of videos and leads to them."""
-    site.service()
-    site.run("backfill", "s3://synthetic-archive/", "s3://synthetic-edge-cases/", "--name", "all")
-    _, url = pages_of(site)
-    page = await viewer.open(url)
+    page = await viewer.open(archive.url)
     counted = await rows_in(
-        site.database_url, "select reason, count(*) from video_status where reason is not null group by reason"
+        archive.database_url, "select reason, count(*) from video_status where reason is not null group by reason"
     )
     assert len(counted) > 3
     for reason, videos in counted:

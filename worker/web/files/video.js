@@ -69,7 +69,7 @@ function showPlayer({ video, unplayable }) {
     return { seek() {}, follow() {} };
   }
   const source = `/play?${new URLSearchParams({ id: video.id })}`;
-  const screen = element("video", { controls: true, preload: "metadata", playsinline: true, src: source, "aria-label": `Video ${video.key}` });
+  const screen = element("video", { controls: true, preload: video.state === "done" ? "metadata" : "none", playsinline: true, src: source, "aria-label": `Video ${video.key}` });
   const words = element("p", { class: "quiet", hidden: true });
   box.replaceChildren(screen, words);
   let loadedAt = performance.now();
