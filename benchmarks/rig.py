@@ -171,6 +171,11 @@ class Rig:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return cpu_seconds(pid, with_ended_children=True) + sum(cpu_seconds(int(child)) for child in children)
 
+    def pages_url(self, process: subprocess.Popen[str]) -> str:
+        """Where a worker that has begun serves its pages, as its log tells."""
+        lines = self._log(self._processes.index(process)).read_text().splitlines()
+        return next(str(line["url"]) for line in map(json.loads, lines) if "metrics are served" in line["event"])
+
     def end(self) -> None:
         """End every process that still runs."""
         for process in self._processes:

@@ -92,6 +92,15 @@ def test_discover_compares_keys_in_order_with_shuffled_ones():
     assert result["largest"]["peak_mb"] > 10
 
 
+def test_pages_compares_a_worker_that_is_looked_at_with_one_that_is_not():
+    """Shares of a core of worker and database, alone and looked at, and how often was looked."""
+    result = quick("pages")
+    measured = {"looks", "share_alone", "share_looked_at", "share_more", "target_share"}
+    assert result.keys() == ABOUT | {"videos", "seconds"} | measured
+    assert all(count > 0 for count in result["looks"].values())
+    assert result["share_looked_at"].keys() == {"worker", "database", "both"}
+
+
 def test_service_measures_every_call_with_few_jobs_and_with_many():
     """Calls a second of the service's processor time, of small calls and of full pages, and its memory."""
     result = quick("service")
