@@ -237,8 +237,8 @@ def test_migrations_declare_whom_they_serve():
     assert all(migration.serves <= migration.number for migration in shipped())
 
 
-def test_migrations_travel_in_the_wheel(tmp_path: Path):
-    """An installed program finds the same files inside its package."""
+def test_migrations_and_pages_travel_in_the_wheel(tmp_path: Path):
+    """An installed program finds the same files inside its package, the licences of others beside what is theirs."""
     uv = Path(sys.executable).parent / "uv"
     if not uv.exists():
         pytest.skip("uv is not installed")
@@ -249,3 +249,6 @@ def test_migrations_travel_in_the_wheel(tmp_path: Path):
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name.startswith("worker/migrations/")]
         assert {Path(name).name: archive.read(name) for name in names} == files
+        pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "worker/web/files").rglob("*") if path.is_file()}
+        assert "worker/web/files/vendor/uplot/LICENSE" in pages
+        assert pages <= set(archive.namelist())

@@ -168,4 +168,5 @@ async def test_an_unreachable_database_is_told_without_details(database: Databas
     async with served(database) as url:
         database.pool.terminate()
         status, text, _ = await ask(f"{url}/api/status")
+        assert (await ask(f"{url}/video?id=1"))[0] == 200
     assert (status, json.loads(text)) == (503, {"error": "the database does not answer; the worker's log says why"})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import hdrs, web
 
 from worker.store.archive import Archive
+from worker.store.database import TRANSIENT
 from worker.web import files
 from worker.web.access import HEADERS, Access, content_security_policy
 from worker.web.playback import Playback
@@ -15,6 +18,7 @@ from worker.web.questions import Questions
 
 PAGES = {"/": "status.html", "/stopped": "stopped.html", "/video": "video.html", "/search": "search.html"}
 LONGEST_FORM_BYTES = 4096
+LOOK_SECONDS = 5.0
 
 
 class WebPages:
@@ -42,8 +46,11 @@ class WebPages:
         ]
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
-        video = await self._named(request.query) if request.path == "/video" else None
-        origin = await self._playback.origin(video) if video else None
+        origin = None
+        if request.path == "/video":
+            with suppress(*TRANSIENT):  # the page itself says that the database does not answer
+                video = await self._named(request.query)
+                origin = await self._playback.origin(video) if video else None
         return _html(PAGES[request.path], media_origin=origin)
 
     async def _play(self, request: web.Request) -> web.StreamResponse:
@@ -56,7 +63,8 @@ class WebPages:
     async def _named(self, query: Mapping[str, str]) -> dict[str, Any] | None:
         text = query.get("id", "")
         is_number = text.isascii() and text.isdecimal() and len(text) < 19
-        return await self._archive.video(int(text)) if is_number else None
+        async with asyncio.timeout(LOOK_SECONDS):
+            return await self._archive.video(int(text)) if is_number else None
 
     async def _login(self, request: web.Request) -> web.StreamResponse:
         if (request.content_length or 0) > LONGEST_FORM_BYTES:
