@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.system.small_aws import small_aws
-from worker.aws.session import Credentials, open_clients
+from tests.system.small_aws import clients_of_small_aws
 from worker.config import Settings
 from worker.config.settings import Lane as LaneSettings
 from worker.errors import AwsError, Verdict
@@ -27,14 +26,12 @@ DAY_SECONDS = 86_400.0
 @pytest.fixture
 async def lane() -> AsyncIterator[Lane]:
     """A lane whose lease was renewed just now."""
-    async with small_aws() as aws:
-        section = LaneSettings(**aws.lane())
-        async with open_clients(section, Credentials("AKIDEXAMPLE", "secret")) as clients:
-            owner = LaneHolder(1, uuid.uuid4(), 1)
-            settings = Settings(lanes={"main": section})
-            lane = Lane("main", settings, owner, [], clients, Metrics(), UsualTimes(None, None))
-            lane.lease_renewed(now_seconds())
-            yield lane
+    settings = Settings(lanes={"main": LaneSettings(region="us-east-1", endpoint_url="local")})
+    async with clients_of_small_aws() as clients:
+        owner = LaneHolder(1, uuid.uuid4(), 1)
+        lane = Lane("main", settings, owner, [], clients, Metrics(), UsualTimes(None, None))
+        lane.lease_renewed(now_seconds())
+        yield lane
 
 
 def job_of(age_days: float) -> Job:

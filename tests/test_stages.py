@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import AsyncIterator
 
 import anyio
 import pytest
 
 from tests.store.steps import Steps
-from tests.test_lane import NoClient
+from tests.system.small_aws import clients_of_small_aws
 from worker.aws.rekognition import GET
-from worker.aws.session import Clients
 from worker.config import Aws, Settings
 from worker.config import Lane as LaneSettings
 from worker.flow.stop import Stop
@@ -31,14 +30,14 @@ def steps(database: Database) -> Steps:
 
 
 @pytest.fixture
-async def lane(steps: Steps) -> Lane:
+async def lane(steps: Steps) -> AsyncIterator[Lane]:
     """A lane that may read one page a second, of results that live for 20 seconds."""
-    client: Any = NoClient()
     config = LaneSettings(region="us-east-1", endpoint_url="local", get_per_second=1.0)
     settings = Settings(lanes={"main": config}, aws=Aws(results_seconds=LIFE_SECONDS))
-    owner, clients = await steps.own(), Clients(client, client, client, client, "123456789012", None)
+    owner = await steps.own()
     usual_times = await steps.jobs.usual_times(owner.lane_id)
-    return Lane("main", settings, owner, [], clients, Metrics(), usual_times)
+    async with clients_of_small_aws() as clients:
+        yield Lane("main", settings, owner, [], clients, Metrics(), usual_times)
 
 
 async def test_starts_are_held_back_while_results_would_expire(steps: Steps, lane: Lane):

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from worker.aws.objects import Objects
-from worker.aws.session import Credentials, bucket_client
+from worker.aws.session import Credentials, bucket_requests
 from worker.config import Lane
 
 KEY = "2024/Übung #1 + 100%? a=b&c.mp4"
@@ -18,8 +18,8 @@ KEY = "2024/Übung #1 + 100%? a=b&c.mp4"
 async def test_an_address_is_signed_for_one_version_and_a_while(region: str):
     """By the present signature in every region, at AWS's own host, without asking anybody for it."""
     async with AsyncExitStack() as stack:
-        client = await bucket_client(Lane(region=region), Credentials("AKIA0000000000000000", "secret"), stack)
-        objects = Objects(client)
+        requests = await bucket_requests(Lane(region=region), Credentials("AKIA0000000000000000", "secret"), stack)
+        objects = Objects(requests)
         address = await objects.address("archive", KEY, "v/1+=", content_type="video/mp4", good_for_seconds=600)
         newest = await objects.address("archive", KEY, None, content_type="video/mp4", good_for_seconds=600)
     parts = urlsplit(address)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.store.steps import Steps
-from tests.test_lane import NoClient
-from worker.aws.session import Clients
+from tests.system.small_aws import clients_of_small_aws
 from worker.config import Lane as LaneSettings
 from worker.config import Settings
 from worker.lane import Lane
@@ -23,8 +22,7 @@ def steps(database: Database) -> Steps:
 
 
 @pytest.fixture
-async def lane(steps: Steps) -> Lane:
-    client: Any = NoClient()
+async def lane(steps: Steps) -> AsyncIterator[Lane]:
     settings = Settings(lanes={"main": LaneSettings(region="us-east-1", endpoint_url="local")})
-    clients = Clients(client, client, client, client, "123456789012", None)
-    return Lane("main", settings, await steps.own(), [], clients, Metrics(), UsualTimes(None, None))
+    async with clients_of_small_aws() as clients:
+        yield Lane("main", settings, await steps.own(), [], clients, Metrics(), UsualTimes(None, None))

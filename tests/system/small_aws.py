@@ -10,6 +10,9 @@ from xml.sax.saxutils import escape
 
 from aiohttp import web
 
+from worker.aws.session import Clients, Credentials, open_clients
+from worker.config import Lane
+
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
 S3 = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -124,3 +127,10 @@ async def serving(aws: A) -> AsyncIterator[A]:
         yield aws
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def clients_of_small_aws() -> AsyncIterator[Clients]:
+    """The clients of a lane in an account of its own."""
+    async with small_aws() as aws, open_clients(Lane(**aws.lane()), Credentials("AKIDEXAMPLE", "secret")) as clients:
+        yield clients
