@@ -62,8 +62,8 @@ class RenewedCredentials(AioCredentials):
             AwsError: STOP_LANE if there are none, RETRY if whoever gives them cannot be reached.
 
         """
-        async with self._reading:
-            if self._is_stale and time.monotonic() - self._read_at >= REREAD_SECONDS:
+        if self._is_stale:
+            async with self._reading:
                 await self._read_anew()
         with _no_fault_of_the_call():
             if isinstance(self._last, AwsError):
@@ -72,6 +72,9 @@ class RenewedCredentials(AioCredentials):
             return frozen
 
     async def _read_anew(self) -> None:
+        """Read, unless another call has done so while this one waited for its turn, or a moment ago in vain."""
+        if not self._is_stale or time.monotonic() - self._read_at < REREAD_SECONDS:
+            return
         try:
             with translated():
                 self._last, self._is_stale = await self._found(), False
