@@ -1,14 +1,15 @@
 """How much of an account's quotas is used, and how many calls are refused, beside programs that let an SDK pace them.
 
-`python -m benchmarks.quota [--quick] [--seconds 60]` prints one JSON object. For each setting of quotas every program
+`python -m benchmarks.quota [--quick] [--seconds 60]` prints one JSON object; `--starts 200 --burst 2 --worker-alone`
+has the worker alone measured, with the setting of 200 starts a second. For each setting of quotas every program
 moderates the same made-up archive, as many videos as may be started in so many seconds, from a local service of its own
 whose buckets let `burst` calls come at once. A job's time follows its video's length, which is log-normal.
 
 A second is well used if at least 0.98 of the pace's starts, less one that may fall into the next second, were made in
 that part of it in which slots were free; slots count as taken from 0.95 of them on, since a slot that comes free has to
 be heard of first. `over_ideal` is the time from the first start to the last page, over that of a program to which
-nothing takes any time (`benchmarks/ideal.py`). Starts are the service's own records, to the millisecond; calls and
-refusals are those of its ledger.
+nothing takes any time (`benchmarks/ideal.py`), `cpu_ms_a_video` the program's own processor time meanwhile. Starts are
+the service's own records, to the millisecond; calls and refusals are those of its ledger.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import asyncpg
 from msgspec import Struct, json
 
 from benchmarks.ideal import Quota, Ran, ideal_seconds
-from benchmarks.rig import REGION, Rig, ledger, machine, open_rig, stop
+from benchmarks.rig import REGION, Rig, cpu_seconds, ledger, machine, open_rig, stop
 from benchmarks.sdk_programs import PROGRAMS, Task
 from worker.aws.rekognition import GET, START
 
@@ -37,6 +38,7 @@ ARCHIVE = "synthetic-archive"
 LOOK_SECONDS = 0.05
 LONGEST_SECONDS = 900.0
 AT_PACE, TAKEN, INSTANTS = 0.98, 0.95, 20
+BURSTS = (2.0, 5.0, 1.0)
 TARGETS = {"seconds_well_used": 0.98, "refused": 0.005, "over_ideal": 1.03}
 
 
@@ -69,6 +71,13 @@ SETTINGS = [
 QUICK = Setting(Quota(20, 40, 30), 0.1, 0.001)
 
 
+class Took(Struct, frozen=True):
+    """Time that went by, and that the program kept a processor busy."""
+
+    seconds: float
+    cpu_seconds: float
+
+
 class Job(Struct, frozen=True):
     """A job as the service has it, in seconds since the first start."""
 
@@ -82,13 +91,19 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description="Use of the quotas, and refused calls.")
     parser.add_argument("--quick", action="store_true", help="a smoke test: one setting for two seconds")
     parser.add_argument("--seconds", type=float, default=60.0, help="of starts")
+    parser.add_argument("--starts", type=int, choices=[5, 50, 200], help="a second: only the setting that has so many")
+    parser.add_argument("--burst", type=float, choices=BURSTS, help="only buckets that let so many calls come at once")
+    parser.add_argument("--worker-alone", action="store_true", help="without the other programs")
     given = parser.parse_args()
-    settings, seconds, bursts = ([QUICK], 2.0, [2.0]) if given.quick else (SETTINGS, given.seconds, [2.0, 5.0, 1.0])
+    settings = [setting for setting in SETTINGS if given.starts in (None, setting.quota.start_per_second)]
+    bursts = [burst for burst in BURSTS if given.burst in (None, burst)]
+    if given.quick:
+        settings, bursts, given.seconds = [QUICK], BURSTS[:1], 2.0
     results = []
     for setting in settings:
         for burst in bursts:
-            names = [WORKER, *PROGRAMS] if burst == bursts[0] else [WORKER]
-            results.append(await measured(setting, burst, seconds, names))
+            others = PROGRAMS if burst == bursts[0] and not given.worker_alone else ()
+            results.append(await measured(setting, burst, given.seconds, [WORKER, *others]))
     print(json.format(json.encode(results[0]["about"] | report(results)), indent=2).decode())
 
 
@@ -115,11 +130,11 @@ async def measured(setting: Setting, burst: float, seconds: float, names: Sequen
                     process, database_url = await begun_worker(rig, service_url)
                 else:
                     process = begun_program(rig, service_url, name, setting, sorted(pages))
-                took_seconds = await watched(process, service_url)
+                took = await watched(process, service_url)
                 calls = ledger(service_url)["calls"]
                 if name == WORKER:
                     pages = await pages_of(database_url)
-                programs[name] = figures(setting.quota, jobs_of(data_dir), pages, took_seconds, calls)
+                programs[name] = figures(setting.quota, jobs_of(data_dir), pages, took, calls)
     return {
         "about": about,
         "quota": setting.lane(),
@@ -153,22 +168,23 @@ def begun_program(rig: Rig, service_url: str, name: str, setting: Setting, keys:
     return rig.start(["-m", "benchmarks.sdk_programs", name], json.encode(task).decode())
 
 
-async def watched(process: Popen[str], service_url: str) -> float:
-    """Seconds from the first start to the last page, once the process has ended."""
-    begun_at = last_read_at = deadline = time.monotonic()
-    deadline += LONGEST_SECONDS
+async def watched(process: Popen[str], service_url: str) -> Took:
+    """What it took from the first start to the last page, once the process has ended."""
+    begun = ended = Took(time.monotonic(), cpu_seconds(process.pid))
+    deadline = begun.seconds + LONGEST_SECONDS
     started = read = 0
     while process.poll() is None:
         if time.monotonic() > deadline:
             stop(process)
+            break
         calls = ledger(service_url)["calls"]
-        now = time.monotonic()
+        now = Took(time.monotonic(), cpu_seconds(process.pid))
         if not started and (started := calls.get(START, {}).get("ok", 0)):
-            begun_at = now
+            begun = now
         if (read_now := calls.get(GET, {}).get("ok", 0)) > read:
-            read, last_read_at = read_now, now
+            read, ended = read_now, now
         await asyncio.sleep(LOOK_SECONDS)
-    return last_read_at - begun_at
+    return Took(ended.seconds - begun.seconds, ended.cpu_seconds - begun.cpu_seconds)
 
 
 async def pages_of(database_url: str) -> dict[str, int]:
@@ -190,7 +206,7 @@ def jobs_of(data_dir: Path) -> list[Job]:
 
 
 def figures(
-    quota: Quota, jobs: Sequence[Job], pages: dict[str, int], took_seconds: float, calls: dict[str, dict[str, int]]
+    quota: Quota, jobs: Sequence[Job], pages: dict[str, int], took: Took, calls: dict[str, dict[str, int]]
 ) -> dict[str, float]:
     """What a program made of the quota."""
     counted = {operation: calls[operation] for operation in (START, GET)}
@@ -202,9 +218,10 @@ def figures(
         "starts_a_second": round((len(jobs) - 1) / jobs[-1].started_at, 3),
         "refused": round(1 - granted / made, 5),
         "calls": made,
-        "seconds": round(took_seconds, 2),
+        "seconds": round(took.seconds, 2),
         "ideal_seconds": round(ideal, 2),
-        "over_ideal": round(took_seconds / ideal, 4),
+        "over_ideal": round(took.seconds / ideal, 4),
+        "cpu_ms_a_video": round(1000 * took.cpu_seconds / len(jobs), 2),
     }
 
 
