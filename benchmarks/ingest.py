@@ -43,6 +43,7 @@ from worker.local.analysts.taxonomy import TAXONOMY
 WORKER = "worker"
 TARGETS = {"boto3_executemany": 5.0, "boto3_copy": 3.0, "straight_line": 1.0, "bare_http": 0.7}
 TARGET_OF_STORED = 0.9
+LABELS_A_JOB = 1000  # of what was stored before
 STARTED = "started"  # the database of the worker that started the jobs
 REHEARSAL = "rehearsal"
 LANE_SETTINGS = {"start_per_second": 1000, "get_per_second": 10_000, "concurrent_jobs": 1000}
@@ -108,7 +109,7 @@ async def beside_itself(rig: Rig, prepared: Prepared, plan: Plan) -> dict[str, A
     few, many = plan.stored
     for detections in plan.stored:
         connection = await asyncpg.connect(await rig.database(stored_name(detections), template=STARTED))
-        await store(connection, detections)
+        await store(connection, jobs=detections // LABELS_A_JOB, labels=LABELS_A_JOB)
         await connection.close()
     for_nothing = 1  # meanwhile the server tidies up after the filling
     everything = range(plan.rounds + for_nothing)

@@ -188,16 +188,16 @@ class Rig:
 
     async def database(self, name: str, template: str = MIGRATED) -> str:
         """Make a database with the product's schema, or with whatever else the template holds; returns its URL."""
-        await self._execute(f'create database "{name}" template "{template}" strategy file_copy', "checkpoint")
+        await self.execute(f'create database "{name}" template "{template}" strategy file_copy', "checkpoint")
         return self.database_url(name)
 
     async def drop(self, name: str) -> None:
         """Remove a database."""
-        await self._execute(f'drop database "{name}" with (force)')
+        await self.execute(f'drop database "{name}" with (force)')
 
     async def migrated(self, labels: Iterable[tuple[str, str, int]] = ()) -> None:
         """Make the template: the product's schema, and these labels (name, parent, level) in its dictionary."""
-        await self._execute(f'create database "{MIGRATED}"')
+        await self.execute(f'create database "{MIGRATED}"')
         connection = await asyncpg.connect(self.database_url(MIGRATED))
         await migrate(connection, DEPLOYMENT)
         await connection.executemany(
@@ -205,7 +205,8 @@ class Rig:
         )
         await connection.close()
 
-    async def _execute(self, *statements: str) -> None:
+    async def execute(self, *statements: str) -> None:
+        """Tell the server something that concerns all databases."""
         connection = await asyncpg.connect(self.server_url)
         for statement in statements:
             await connection.execute(statement)

@@ -1,10 +1,9 @@
-"""A database as months of work leave it: settled jobs with their videos, detections and summaries."""
+"""A database as months of work leave it: settled jobs with their videos, detections and summaries; videos that wait."""
 
 from __future__ import annotations
 
 import asyncpg
 
-LABELS_A_JOB = 1000
 FIRST_UNSTORED = 10_000_000  # job and video ids from here on are left to the worker: what is stored is older
 
 STORE = (
@@ -34,7 +33,7 @@ STORE = (
     overriding system value
     select id, 1000000000, at, at, at, at, at, {labels}, 100000, id, backfill_id, 2, lane_id, channel_id, 1, 'done',
            'TIMESTAMPS', 50, 0.17, sha256(id::text::bytea), sha256(id::text::bytea), 'tag' || id, 'token' || id,
-           'stored-archive', id || '.mp4', 'v' || id, 'stored' || id, true, '7.0'
+           'stored-archive', id || '.mp4', 'v' || id, encode(sha256(('aws' || id)::bytea), 'hex'), true, '7.0'
       from stored
     """,
     """
@@ -55,13 +54,33 @@ STORE = (
     "vacuum analyze",
 )
 
+REGISTER = (
+    """
+    insert into video (size_bytes, backfill_id, lane_id, bucket, key, etag)
+    select 100000000 + n, {backfill}, {lane}, 'archive',
+           '2026/camera-' || to_char(n / 1000, 'FM000000') || '/' || to_char(n, 'FM000000000') || '.mp4', md5(n::text)
+      from generate_series(0, {videos} - 1) n
+    """,
+    """
+    insert into tally (backfill_id, lane_id, pending) values ({backfill}, {lane}, {videos})
+    on conflict (backfill_id, lane_id) do update set pending = tally.pending + excluded.pending
+    """,
+    "vacuum analyze",
+)
+
 
 async def leave_room(connection: asyncpg.Connection) -> None:
     """Have the worker's ids begin after those that `store` uses."""
     await connection.execute(f"select setval('job_id_seq', {FIRST_UNSTORED}), setval('video_id_seq', {FIRST_UNSTORED})")
 
 
-async def store(connection: asyncpg.Connection, detections: int) -> None:
-    """Fill the database with that many detections."""
+async def store(connection: asyncpg.Connection, *, jobs: int, labels: int) -> None:
+    """Fill the database with that many settled jobs, each with so many labels."""
     for statement in STORE:
-        await connection.execute(statement.format(jobs=detections // LABELS_A_JOB, labels=LABELS_A_JOB))
+        await connection.execute(statement.format(jobs=jobs, labels=labels))
+
+
+async def register(connection: asyncpg.Connection, backfill_id: int, lane_id: int, videos: int) -> None:
+    """Register that many videos in the order of their keys, as a listing brings them."""
+    for statement in REGISTER:
+        await connection.execute(statement.format(backfill=backfill_id, lane=lane_id, videos=videos))

@@ -101,6 +101,22 @@ def test_pages_compares_a_worker_that_is_looked_at_with_one_that_is_not():
     assert result["share_looked_at"].keys() == {"worker", "database", "both"}
 
 
+def test_claim_compares_many_videos_and_an_old_snapshot_with_few():
+    """What a video costs by stage and step in each database, the ratios of the stages, and what the duties cost."""
+    result = quick("claim")
+    measured = {"videos", "videos_a_round", "rounds", "videos_at_once", "snapshot", "us_a_video", "ratios"}
+    assert result.keys() == ABOUT | {"target", "duties_server_ms"} | measured
+    databases = {"few", "many", "few_aged", "many_aged"}
+    assert result["us_a_video"].keys() == result["duties_server_ms"].keys() == databases
+    for times in result["us_a_video"].values():
+        assert times["wall"].keys() == {"claiming", "settling"}
+        assert times["server"].keys() == times["wall"].keys() | result["videos_at_once"].keys()
+        assert min(*times["wall"].values(), *times["server"].values()) > 0
+    assert result["ratios"].keys() == {"many/few", "many_aged/few", "many_aged/few_aged"}
+    for stages in result["ratios"].values():
+        assert all(ratio > 0 for kinds in stages.values() for ratio in kinds.values())
+
+
 def test_service_measures_every_call_with_few_jobs_and_with_many():
     """Calls a second of the service's processor time, of small calls and of full pages, and its memory."""
     result = quick("service")
