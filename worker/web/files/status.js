@@ -124,8 +124,9 @@ function card(backfill) {
       say(money.detail, now.reserved_usd ? `${limit}, ${usd(now.reserved_usd)} reserved` : limit);
       budget.node.hidden = now.budget_usd === null;
       if (now.budget_usd !== null) budget.show(held, now.budget_usd, `${usd(held)} of ${usd(now.budget_usd)}`);
-      say(left.value, duration(now.eta_seconds));
-      say(left.detail, now.eta_seconds === null ? "" : `until ${arrival(now.eta_seconds)}`);
+      const seconds = now.eta_seconds ?? (perSecond ? (all - final) / perSecond : null);
+      say(left.value, duration(seconds));
+      say(left.detail, seconds === null ? "" : `until ${arrival(seconds)}`);
       showReasons(now.failures);
     },
   };
