@@ -44,11 +44,12 @@ def test_a_rate_goes_on_until_the_next_report_and_ends_with_the_reports():
 def test_another_owner_counts_anew():
     """Counts that begin again with another epoch give no rate, and no negative one."""
     history = History()
-    history.record(1000.0, [], [lane(1000.0, starts=500)])
-    history.record(1005.0, [], [lane(1005.0, starts=3, epoch=2)])
-    history.record(1010.0, [], [lane(1010.0, starts=13, epoch=2)])
-    history.record(1015.0, [], [lane(1015.0, starts=13, epoch=2, owner=None)])
-    assert history.since(0)["lanes"]["main"]["starts"] == [0.0, 2.0, 0.0]
+    history.record(1000.0, [], [lane(1000.0, starts=5, gets=500)])
+    history.record(1005.0, [], [lane(1005.0, starts=30, gets=3, epoch=2)])
+    history.record(1010.0, [], [lane(1010.0, starts=40, gets=13, epoch=2)])
+    history.record(1015.0, [], [lane(1015.0, starts=50, gets=23, epoch=2, owner=None)])
+    columns = history.since(0)["lanes"]["main"]
+    assert (columns["starts"], columns["gets"]) == ([0.0, 2.0, 0.0], [0.0, 2.0, 0.0])
 
 
 def test_what_a_backfill_gains_is_told_for_a_second():
