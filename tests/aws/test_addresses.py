@@ -18,8 +18,8 @@ KEY = "2024/Übung #1 + 100%? a=b&c.mp4"
 async def test_an_address_is_signed_for_one_version_and_a_while(region: str):
     """By the present signature in every region, at AWS's own host, without asking anybody for it."""
     async with AsyncExitStack() as stack:
-        requests = await bucket_requests(Lane(region=region), Credentials("AKIA0000000000000000", "secret"), stack)
-        objects = Objects(requests)
+        given = Credentials("AKIA0000000000000000", "secret")
+        objects = Objects(await bucket_requests(Lane(region=region), given, stack))
         address = await objects.address("archive", KEY, "v/1+=", content_type="video/mp4", good_for_seconds=600)
         newest = await objects.address("archive", KEY, None, content_type="video/mp4", good_for_seconds=600)
     parts = urlsplit(address)

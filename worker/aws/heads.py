@@ -17,7 +17,6 @@ from worker.errors import AwsError, Verdict
 
 HEAD = "HeadObject"
 _HEADERS = {"x-amz-content-sha256": sha256().hexdigest()}
-_SIGNED_ALIKE = frozenset({"v4", "s3v4"})  # the other kinds are of access points and the like
 _ELSEWHERE = frozenset({301, 302, 307, 400})  # may mean that the bucket is in another region: HEAD has no body to tell
 
 
@@ -76,7 +75,7 @@ class Heads:
         operation = self._client.meta.service_model.operation_model(HEAD)
         # The SDK offers no other way to its rules: the host or a path for the bucket, its region, FIPS and the like.
         url, _, _ = await self._client._resolve_endpoint_ruleset(operation, {"Bucket": bucket}, about)  # noqa: SLF001
-        if about["auth_type"] not in _SIGNED_ALIKE:
+        if about["auth_type"] != "v4":
             reason = f"requests to bucket {bucket} are not signed as those to others ({about['auth_type']})"
             raise AwsError(Verdict.JOB_FAILED, "OtherBucket", reason)
         signing, url = about["signing"], url.rstrip("/")

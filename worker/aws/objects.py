@@ -27,6 +27,7 @@ class Objects:
 
     def __init__(self, requests: Requests) -> None:
         self._client = requests.client
+        self._client.meta.events.register_first("choose-signer.s3.GetObject", _present_signature)
         self._heads = Heads(requests)
 
     async def head(self, named: Object) -> ResolvedObject:
@@ -108,6 +109,11 @@ class Objects:
         headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         region = response.get("BucketRegion") or headers.get("x-amz-bucket-region")
         return str(region) if region else None
+
+
+def _present_signature(signature_version: str, **_: object) -> str | None:
+    """For addresses the SDK would choose the old signature, which newer regions do not know."""
+    return "s3v4-query" if signature_version.endswith("-query") else None
 
 
 def _text(told: str | None) -> str:

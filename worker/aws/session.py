@@ -205,7 +205,6 @@ def _client(session: aioboto3.Session, service: str, lane: Lane, connections: Co
             read_timeout=READ_SECONDS,
             max_pool_connections=CONNECTIONS,
             retries={"mode": "standard", "total_max_attempts": 1},
-            signature_version="s3v4" if service == "s3" else None,  # or addresses would be signed in the old way
             s3={"addressing_style": "path"} if endpoint_of(lane, "s3") else {},
             user_agent_appid="modworker",
             http_session_cls=connections or Connections(service),  # type: ignore[arg-type]
