@@ -188,7 +188,10 @@ def test_each_mistake_is_one_plain_sentence(mistakes, text, sentence):
         ),
         (
             ('region = "us-east-1"', 'region = "us-east-1"\nendpoints = { dynamodb = "https://x" }'),
-            "lanes.main.endpoints.dynamodb: means nothing; known here: rekognition, sqs, s3, sts, service_quotas",
+            (
+                "lanes.main.endpoints.dynamodb: means nothing; known here: "
+                "rekognition, sqs, s3, sts, service_quotas, sns, iam"
+            ),
         ),
     ],
 )

@@ -75,6 +75,11 @@ def _served_at(url: str | None, settings: Settings) -> Settings:
     return settings.model_copy(update={"lanes": lanes})
 
 
+def credentials_of(name: str, configured: LaneSettings) -> Credentials | None:
+    """Those of a local lane's made-up account; None for what the environment, profile or role gives."""
+    return Credentials(access_key_of(account_of(name)), "local") if configured.is_local else None
+
+
 @asynccontextmanager
 async def traces_of(settings: Settings, name: str) -> AsyncIterator[Traces]:
     """What the process of that name tells of its work, where the settings name a collector.
@@ -130,9 +135,8 @@ class Application:
         return next((self.settings.lanes[name].endpoint_url for name in local), None)
 
     def credentials_of(self, lane_name: str) -> Credentials | None:
-        """Those of a local lane's made-up account; None for what the environment, profile or role gives."""
-        is_local = self.configured.lanes[lane_name].is_local
-        return Credentials(access_key_of(account_of(lane_name)), "local") if is_local else None
+        """As `credentials_of`, of a configured lane."""
+        return credentials_of(lane_name, self.configured.lanes[lane_name])
 
     async def register_lanes(self, settings: Settings) -> dict[str, LaneRow]:
         """Every lane's row.

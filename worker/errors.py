@@ -66,12 +66,16 @@ class Verdict(Enum):
 
 
 class AwsError(ModworkerError):
-    """A call that brought no result: its verdict, the AWS error code, and AWS's own words."""
+    """A call that brought no result: its verdict, the AWS error code, and AWS's own words.
 
-    def __init__(self, verdict: Verdict, code: str, message: str) -> None:
+    `date` is the HTTP header of that name, by which AWS tells its time; "" where nothing was answered.
+    """
+
+    def __init__(self, verdict: Verdict, code: str, message: str, date: str = "") -> None:
         self.verdict = verdict
         self.code = code
         self.message = message
+        self.date = date
         super().__init__(f"{code}: {message}" if message else code)
 
 

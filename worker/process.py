@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import shutil
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection
@@ -29,6 +28,7 @@ from worker.store.guards import Guards
 from worker.store.jobs import Jobs
 from worker.store.leases import Holder
 from worker.store.pages import Pages
+from worker.store.space import lack_of_space
 from worker.store.upgrades import Upgrades
 from worker.web.history import History
 from worker.web.pages import WebPages
@@ -226,12 +226,9 @@ class WorkerProcess:
 
     async def _watch_the_disk(self) -> None:
         """Claim nothing while the embedded database is short of space: results can wait at AWS, for a while."""
-        database = self._application.settings.database
-        free_gb = shutil.disk_usage(database.data_dir).free / 1e9
-        reason = f"{free_gb:.1f} GB are free, database.min_free_gb is {database.min_free_gb:g}"
-        before, self._halted = self._halted, reason if free_gb < database.min_free_gb else None
+        before, self._halted = self._halted, lack_of_space(self._application.settings.database)
         if self._halted and not before:
-            log.error("disk nearly full: nothing more is claimed", reason=reason)
+            log.error("disk nearly full: nothing more is claimed", reason=self._halted)
         elif before and not self._halted:
             log.info("disk has room again: claiming goes on")
         for lane in self._owned():

@@ -28,6 +28,7 @@ ROLES = {
         "listing": "worker-policy-listing.json",
         "kms": "worker-policy-kms.json",
         "quotas": "worker-policy-quotas.json",
+        "doctor": "worker-policy-doctor.json",
     },
     HOST: {"become-the-worker": "host-policy.json"},
 }
@@ -39,7 +40,7 @@ def commands() -> str:
     return "".join(re.findall(r"^```sh\n(.*?)^```", (FOLDER / "README.md").read_text(), re.DOTALL | re.MULTILINE))
 
 
-def run(script: str, url: str, home: Path) -> None:
+def run(script: str, url: str, home: Path, folder: Path = FOLDER) -> None:
     """Run a shell script in the files' folder, with the aws program and nothing else of this machine's set up."""
     program = installed(ROOT / ".venv" / "aws", os.environ)
     environment = {
@@ -55,7 +56,7 @@ def run(script: str, url: str, home: Path) -> None:
     }
     command = ["bash", "-e", "-o", "pipefail", "-c", f'aws() {{ command aws --endpoint-url {url} "$@"; }}\n{script}']
     ended = subprocess.run(
-        command, cwd=FOLDER, env=environment, capture_output=True, text=True, timeout=COMMANDS_SECONDS, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=COMMANDS_SECONDS, check=False
     )
     assert ended.returncode == 0, ended.stderr
 

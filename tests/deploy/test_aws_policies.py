@@ -15,6 +15,7 @@ from botocore import xform_name
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "aws"
 WORKER = ROOT / "worker"
+LOCAL, DOCTOR = WORKER / "local", WORKER / "doctor"
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
 BUCKET = "my-archive"
@@ -72,7 +73,7 @@ def every_file() -> dict[str, str]:
 
 def test_every_file_is_known_here():
     """A new file is either a policy or a queue's attributes, so that the lint sees it."""
-    assert {path.name for path in FOLDER.iterdir()} == {*POLICIES, *ATTRIBUTES, "README.md"}
+    assert {path.name for path in FOLDER.iterdir()} == {*POLICIES, *ATTRIBUTES, "modworker.yaml", "README.md"}
     assert {policy["Version"] for policy in POLICIES.values()} == {"2012-10-17"}
 
 
@@ -182,10 +183,11 @@ def test_placeholders_are_the_same_throughout():
 
 
 def services() -> set[str]:
-    """The services that worker/aws makes clients of."""
+    """The services that clients are made of."""
     known = set(botocore.session.get_session().get_available_services())
-    tree = ast.parse((WORKER / "aws" / "session.py").read_text())
-    return {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and n.value in known}
+    makers = [WORKER / "aws" / "session.py", WORKER / "doctor" / "lane.py"]
+    nodes = [node for path in makers for node in ast.walk(ast.parse(path.read_text()))]
+    return {n.value for n in nodes if isinstance(n, ast.Constant) and n.value in known}
 
 
 def methods() -> dict[str, set[str]]:
@@ -206,16 +208,19 @@ def operation_of(path: Path, node: ast.Call) -> str:
 
 
 def calls() -> set[str]:
-    """Every operation that the program outside of the local service calls, as its code says.
+    """Every operation that the worker calls."""
+    return calls_in(*(path for path in WORKER.rglob("*.py") if not {LOCAL, DOCTOR} & set(path.parents)))
+
+
+def calls_in(*paths: Path) -> set[str]:
+    """Every operation that a part of the program calls, as its code says.
 
     A role is assumed by botocore itself, on behalf of whoever makes its refresher. What is sent without a client's
     method is named by a constant.
     """
     known = {**methods(), "create_assume_role_refresher": {"sts:AssumeRole"}}
     found = set()
-    for path in WORKER.rglob("*.py"):
-        if WORKER / "local" in path.parents:
-            continue
+    for path in paths:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
@@ -226,18 +231,29 @@ def calls() -> set[str]:
     return found
 
 
+def needed_for(operations: set[str]) -> set[str]:
+    """The actions that allow operations."""
+    return set().union(*(NEEDED.get(operation, {operation}) for operation in operations))
+
+
 def test_what_is_granted_is_what_the_code_calls():
     """No action more, none less; registering by prefix, a key of the operator's and another role are files apart."""
-    assert services() == {"rekognition", "sqs", "s3", "sts", "service-quotas"}
-    needed = set().union(*(NEEDED.get(operation, {operation}) for operation in calls()))
+    assert services() == {"rekognition", "sqs", "s3", "sts", "service-quotas", "sns", "iam"}
     assert NEEDED.keys() <= calls()
     working, listing, assuming, quotas = (
         actions_in(f"{name}.json")
         for name in ("worker-policy", "worker-policy-listing", "host-policy", "worker-policy-quotas")
     )
-    assert working | listing | assuming | quotas == needed
+    assert working | listing | assuming | quotas == needed_for(calls())
     assert {action.partition(":")[0] for action in quotas} == {"servicequotas"}
     assert listing == {"s3:ListBucket"}
     assert assuming == {"sts:AssumeRole"}
     assert actions_in("worker-policy-kms.json") == {"kms:Decrypt"}
     assert not working & (listing | assuming)
+
+
+def test_what_doctor_looks_at_is_a_file_apart():
+    """What `doctor` calls beyond the worker's own calls is granted there, and reads only."""
+    looking = actions_in("worker-policy-doctor.json")
+    assert looking == needed_for(calls_in(*DOCTOR.rglob("*.py"))) - actions_in("worker-policy.json")
+    assert all(re.fullmatch(r"[a-z]+:(Get|List)[A-Za-z]+", action) for action in looking)

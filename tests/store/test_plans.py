@@ -165,6 +165,9 @@ INDEXED: dict[str, tuple[list[Any], set[str]]] = {
         {"video_bucket_key_version_id_backfill_id_key", "detection_by_job", "job_pkey"},
     ),
     "states_of_object": (["archive", "videos/30000.mp4"], {"video_bucket_key_version_id_backfill_id_key", "job_pkey"}),
+    # health.sql
+    "objects_of_buckets": ([20, 3], {"video_bucket_key_version_id_backfill_id_key"}),
+    "known_aws_job_ids": (["lane1", ["aws1", "aws2"]], {"job_by_aws_job_id"}),
 }
 """Statement -> its arguments, and the indexes that are meant for it."""
 
@@ -196,6 +199,7 @@ SMALL_TABLES = {
     *("pause_failing_backfills", "incarnation", "traces_of_work", "set_incarnation", "forget_traces"),
     *("backfill_reports", "lane_reports"),
     *("labels_by_name", "dictionary"),
+    *("state_of_schema", "missing_rights"),
 }
 """Statements that touch only tables with a row a backfill, lane, label or decision."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,15 +58,22 @@ def client(service: str, url: str) -> Any:
     )
 
 
-@pytest.fixture(scope="module")
-def moto_url() -> Iterator[str]:
-    """A moto server in a thread of this process, quiet but for what a test asks it to log."""
+@contextmanager
+def moto_server() -> Iterator[str]:
+    """Run a moto server in a thread of this process, quiet but for what a test asks it to log; gives its URL."""
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def moto_url() -> Iterator[str]:
+    """A moto server for the tests of one module."""
+    with moto_server() as url:
+        yield url
 
 
 def make_bucket(moto_url: str, name: str, keys: Iterable[str]) -> Any:

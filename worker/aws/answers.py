@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
@@ -32,6 +32,8 @@ LARGEST_BYTES = {
     "rekognition": LARGEST_PAGE_BYTES,
     "s3": _LARGEST_LISTING_BYTES,
     "sqs": _LARGEST_BATCH_BYTES,
+    "sns": 1_048_576,  # a page of subscriptions, a topic's policy of 30 KiB
+    "iam": 1_048_576,  # a policy of 10 KiB, percent-encoded
 }
 """Service -> bytes of the largest answer that it can mean; those that give credentials or quotas mean little ones."""
 _LARGEST_OTHER_BYTES = 65_536
@@ -173,7 +175,12 @@ def _refusal(error: ClientError) -> AwsError:
     code = str(said.get("Code", ""))
     if not _CODE.fullmatch(code):
         code = "Unknown"
-    return AwsError(verdict_on(code, status), code, _short(said.get("Message", "")))
+    return AwsError(verdict_on(code, status), code, _short(said.get("Message", "")), date_of(error.response))
+
+
+def date_of(response: Mapping[str, Any]) -> str:
+    """When AWS answered, by its own clock, as the HTTP header says it."""
+    return str(response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", ""))
 
 
 def _short(said: object) -> str:

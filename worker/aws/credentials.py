@@ -104,4 +104,5 @@ def _no_fault_of_the_call() -> Iterator[None]:
             yield
     except AwsError as error:
         is_passing = error.verdict in (Verdict.RETRY, Verdict.SLOW_DOWN) and not isinstance(error, UnreadableError)
-        raise AwsError(error.verdict if is_passing else Verdict.STOP_LANE, error.code, error.message) from None
+        verdict = error.verdict if is_passing else Verdict.STOP_LANE
+        raise AwsError(verdict, error.code, error.message, error.date) from None

@@ -45,6 +45,22 @@ class Credentials(Struct, frozen=True):
     secret_access_key: str
 
 
+class Access(Struct, frozen=True):
+    """A lane's way into AWS: whatever service, with the lane's credentials."""
+
+    lane: Lane
+    credentials: AioCredentials
+    session: aioboto3.Session
+
+    def client(self, service: str) -> Any:
+        """A client to be entered; each of its calls is tried once."""
+        return _client(self.session, service, self.lane)
+
+    async def requests(self, service: str, stack: AsyncExitStack) -> Requests:
+        """Requests to a service, open as long as the stack."""
+        return await _requests(self.session, service, self.lane, self.credentials, stack)
+
+
 class Clients(Struct, frozen=True):
     """The clients of one lane, and the account that they act in."""
 
@@ -132,10 +148,23 @@ async def _make(lane: Lane, given: Credentials | None, stack: AsyncExitStack) ->
     return _Made(credentials, session, *[await _requests(session, name, lane, credentials, stack) for name in services])
 
 
+@asynccontextmanager
+async def open_access(lane: Lane, given: Credentials | None = None) -> AsyncIterator[Access]:
+    """Open the lane's way into AWS; nothing is called yet.
+
+    Raises:
+        UsageError: if the profile does not exist.
+
+    """
+    async with AsyncExitStack() as stack:
+        credentials = await _credentials(lane, given, stack)
+        yield Access(lane, credentials, _session(lane, credentials))
+
+
 async def bucket_requests(lane: Lane, given: Credentials | None, stack: AsyncExitStack) -> Requests:
     """S3 in a lane's account and region, for looking at sources."""
-    credentials = await _credentials(lane, given, stack)
-    return await _requests(_session(lane, credentials), "s3", lane, credentials, stack)
+    access = await stack.enter_async_context(open_access(lane, given))
+    return await access.requests("s3", stack)
 
 
 async def _credentials(lane: Lane, given: Credentials | None, stack: AsyncExitStack) -> AioCredentials:
@@ -217,7 +246,13 @@ def endpoint_of(lane: Lane, service: str) -> str | None:
     return getattr(lane.endpoints, service.replace("-", "_"), None) or lane.endpoint_url
 
 
-def _is_redirected(lane: Lane) -> bool:
+def is_asked(lane: Lane, service: str) -> bool:
+    """False where other services are redirected and this one is not: nothing is sent to AWS's own then."""
+    return not is_redirected(lane) or endpoint_of(lane, service) is not None
+
+
+def is_redirected(lane: Lane) -> bool:
+    """True where at least one service has an address of the operator's."""
     return bool(lane.endpoint_url or any(lane.endpoints.model_dump().values()))
 
 
@@ -225,7 +260,7 @@ async def _quotas_of(session: aioboto3.Session, lane: Lane) -> Quotas | None:
     """What Service Quotas grants, if the lane asks for that; a refusal is no reason to stop."""
     if lane.quotas != "auto":
         return None
-    if _is_redirected(lane) and not endpoint_of(lane, "service-quotas"):
+    if not is_asked(lane, "service-quotas"):
         log.warning(_UNKNOWN, reason="endpoints.service_quotas is not configured")
         return None
     try:
@@ -244,8 +279,7 @@ async def _account_of(session: aioboto3.Session, lane: Lane) -> str:
     Where other services are redirected and STS is not, nothing is sent to the real STS; and an endpoint of the
     operator's that does not speak STS is no reason to stop.
     """
-    redirected = _is_redirected(lane)
-    if redirected and not endpoint_of(lane, "sts"):
+    if not is_asked(lane, "sts"):
         return lane.topic_account
     try:
         with translated():
@@ -255,7 +289,7 @@ async def _account_of(session: aioboto3.Session, lane: Lane) -> str:
                     raise UnreadableError(f"{account[:40]!r} is no account")
                 return account
     except AwsError as error:
-        if redirected and error.verdict is not Verdict.STOP_LANE:
+        if is_redirected(lane) and error.verdict is not Verdict.STOP_LANE:
             log.warning("account unknown, the topic's is taken", reason=str(error))
             return lane.topic_account
         raise

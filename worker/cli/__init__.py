@@ -27,6 +27,7 @@ COMMANDS = {
     "look:labels": "Show the labels of one video as a timeline.",
     "look:verify": "Check the books: every video accounted for, counts equal to rows, tallies true.",
     "look:audit": "Show who decided what about money and rows, and when.",
+    "doctor:doctor": "Check database, credentials, permissions, topic, queue, role, buckets and quotas; spend nothing.",
     "steer:pause": "Stop starting jobs of a backfill; what runs is finished.",
     "steer:resume": "Let a paused or cancelled backfill go on.",
     "steer:cancel": "Skip what is pending of a backfill; what runs is finished.",

@@ -220,6 +220,8 @@ class Endpoints(Section):
     s3: OptionalEndpoint = None
     sts: OptionalEndpoint = None
     service_quotas: OptionalEndpoint = None
+    sns: OptionalEndpoint = Field(None, description="Asked by `doctor` only")
+    iam: OptionalEndpoint = Field(None, description="Asked by `doctor` only")
 
 
 class Lane(Section):

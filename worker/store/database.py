@@ -259,8 +259,13 @@ async def _as_it_is(_: asyncpg.Connection) -> None:
 async def _bring_up_to_date(url: str, deployment: str, *, may_migrate: bool) -> None:
     connection = await connect(url)
     try:
+        migrate.refuse_old_server(connection.get_server_version())
         if may_migrate and (applied := await migrate.migrate(connection, deployment)):
             log.info("database migrated", migrations=applied)
         await migrate.refuse_other_schema(connection, deployment)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise DatabaseError(
+            f"the role of database.url may not do this ({error}); deploy/postgres/README.md tells which role does what"
+        ) from None
     finally:
         await connection.close()

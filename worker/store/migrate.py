@@ -16,6 +16,8 @@ from worker.errors import DatabaseError
 
 Connection = asyncpg.Connection | PoolConnectionProxy
 
+OLDEST_SERVER = 15  # the first one that knows `unique nulls not distinct`
+
 _LOCK = 0x6D6F64776F726B72  # "modworkr": any number that nobody else locks
 _POLL_SECONDS = 0.1
 
@@ -146,6 +148,20 @@ async def _apply(connection: Connection, migration: Migration) -> None:
         raise DatabaseError(f"migration {migration.version} cannot be applied: {error}") from error
 
 
+def refuse_old_server(version: asyncpg.types.ServerVersion) -> None:
+    """Say so before a migration fails on a word that the server does not know.
+
+    Raises:
+        DatabaseError: if the server is older than the migrations.
+
+    """
+    if version.major < OLDEST_SERVER:
+        raise DatabaseError(
+            f"the database's server is PostgreSQL {version.major}.{version.minor}, this program needs {OLDEST_SERVER} "
+            "or newer; upgrade the server"
+        )
+
+
 async def refuse_other_schema(connection: Connection, deployment: str, own: Sequence[Migration] | None = None) -> None:
     """Let only a database through that this program can work on.
 
@@ -176,4 +192,7 @@ async def _refuse_other_deployment(connection: Connection, deployment: str) -> N
         return
     name = await connection.fetchval("select name from deployment")
     if name not in (None, deployment):
-        raise DatabaseError(f"the database belongs to deployment {name!r}, the config file says {deployment!r}")
+        raise DatabaseError(
+            f"the database belongs to deployment {name!r}, the config file says {deployment!r}; "
+            "write its name, or use another database"
+        )
