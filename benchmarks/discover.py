@@ -14,16 +14,14 @@ import random
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
 import asyncpg
 from msgspec import Struct, json
 
-from benchmarks.rig import Rig, cpu_seconds, machine, median, open_rig, peak_memory_mb
+from benchmarks.rig import Rig, machine, median, open_rig, watched
 
 BUCKET = "synthetic-archive"
-LOOK_SECONDS = 0.05
 TARGETS = {"in_order_a_second": 80_000, "shuffled_a_second": 40_000, "peak_mb": 200}
 
 
@@ -122,15 +120,6 @@ async def register(rig: Rig, service_url: str, manifest: Path, objects: int) -> 
     await rig.drop(name)
     assert registered == objects, f"{registered} of {objects} objects were registered"
     return Registered(objects, seconds, cpu, peak_mb)
-
-
-def watched(process: Popen[str]) -> tuple[float, float]:
-    """Processor time and peak of resident memory of a process, at the last look before it ended."""
-    cpu, peak_mb = 0.0, 0.0
-    while process.poll() is None:
-        cpu, peak_mb = max(cpu, cpu_seconds(process.pid)), max(peak_mb, peak_memory_mb(process.pid))
-        time.sleep(LOOK_SECONDS)
-    return cpu, peak_mb
 
 
 if __name__ == "__main__":

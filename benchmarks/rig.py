@@ -313,6 +313,15 @@ def peak_memory_mb(pid: int) -> float:
     return next((round(int(row[1]) / KB_PER_MB, 2) for row in rows if row[0] == "VmHWM:"), 0.0)
 
 
+def watched(process: subprocess.Popen[str]) -> tuple[float, float]:
+    """Processor time and peak of resident memory of a process, at the last look before it ended."""
+    cpu, peak_mb = 0.0, 0.0
+    while process.poll() is None:
+        cpu, peak_mb = max(cpu, cpu_seconds(process.pid)), max(peak_mb, peak_memory_mb(process.pid))
+        time.sleep(POLL_SECONDS)
+    return cpu, peak_mb
+
+
 def cpu_seconds(pid: int, *, with_ended_children: bool = False) -> float:
     """The processor time of a process so far, all its threads together."""
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

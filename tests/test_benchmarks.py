@@ -117,6 +117,17 @@ def test_claim_compares_many_videos_and_an_old_snapshot_with_few():
         assert all(ratio > 0 for kinds in stages.values() for ratio in kinds.values())
 
 
+def test_export_measures_each_format():
+    """The rate, the memory and the size of each."""
+    result = quick("export")
+    assert result.keys() == ABOUT | {"labels", "formats", "targets"}
+    assert result["formats"].keys() == {"parquet", "csv", "jsonl"}
+    for figures in result["formats"].values():
+        assert figures["labels_a_second"] > 0
+        assert figures["peak_mb"] > 10
+        assert figures["file_mb"] > 0
+
+
 def test_service_measures_every_call_with_few_jobs_and_with_many():
     """Calls a second of the service's processor time, of small calls and of full pages, and its memory."""
     result = quick("service")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from pathlib import Path
@@ -18,6 +16,7 @@ from worker.app import Application
 from worker.aws.objects import Objects
 from worker.aws.session import bucket_requests
 from worker.errors import AwsError, UsageError
+from worker.flow.descriptors import blocks
 from worker.local.child import publish_folder
 from worker.model import Object
 from worker.pipeline.discover import Discovered, LaneChoice, discover, lanes_in
@@ -25,7 +24,6 @@ from worker.pipeline.sources import Manifest, Prefix, Source, manifest_of, objec
 from worker.store.leases import LaneRow
 
 STANDARD_INPUT = "-"
-BLOCK_BYTES = 1 << 20
 
 
 class Request(Struct, frozen=True):
@@ -119,21 +117,9 @@ async def _spooled_input(stack: AsyncExitStack) -> Path:
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="modworker-"))
     path = Path(folder) / "standard-input.jsonl"
     with path.open("wb") as file:
-        async for block in _blocks(sys.stdin.fileno()):
+        async for block in blocks(sys.stdin.fileno()):
             file.write(block)
     return path
-
-
-async def _blocks(descriptor: int) -> AsyncIterator[bytes]:
-    """What can be read, until its end; a thread that waits for a pipe or terminal could not be cancelled."""
-    mode = os.fstat(descriptor).st_mode
-    has_to_wait = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor)
-    while True:
-        if has_to_wait:
-            await anyio.wait_readable(descriptor)
-        if not (block := os.read(descriptor, BLOCK_BYTES)):
-            return
-        yield block
 
 
 class Buckets:

@@ -158,6 +158,8 @@ INDEXED: dict[str, tuple[list[Any], set[str]]] = {
         [[7], 80.0, 100.0, 2**63 - 1, 50, "backfill2", None, None],
         {"job_label_by_confidence", "video_of_job"},
     ),
+    # exports.sql
+    "labels_of_jobs": ([BACKFILL, 30_000, 30_999, None], {"video_of_job", "job_pkey", "detection_by_job"}),
     # reports.sql
     "running_jobs": ([], {"job_due"}),
     "labels_of_object": (
@@ -207,7 +209,7 @@ RESTORED = {"unsettled_since", "pause_suspected", "mark_uncertain"}
 """Statements that are asked for only where a database seems to be restored: at its start, and then once a minute."""
 
 OPERATORS = {
-    *("failures_by_reason", "settled_lately", "count_videos", "range_of_videos", "range_of_jobs"),
+    *("failures_by_reason", "settled_lately", "count_videos", "range_of_videos", "range_of_jobs", "extent_of_labels"),
     *(name for name in SQL if name.startswith("verify_")),
 }
 """Statements that an operator asks for, and that may read whole tables."""

@@ -25,6 +25,7 @@ COMMANDS = {
     "work:run": "Work on whatever is registered, until told to stop.",
     "look:status": "Show backfills, lanes, rates, spend, time left, and failures by reason.",
     "look:labels": "Show the labels of one video as a timeline.",
+    "export:export": "Write the settled labels of a backfill to a Parquet, CSV or JSON Lines file.",
     "look:verify": "Check the books: every video accounted for, counts equal to rows, tallies true.",
     "look:audit": "Show who decided what about money and rows, and when.",
     "doctor:doctor": "Check database, credentials, permissions, topic, queue, role, buckets and quotas; spend nothing.",
@@ -82,7 +83,7 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
 def _in_words(error: CycloptsError) -> str:
     match error:
         case MissingArgumentError(argument=argument) if argument is not None:
-            names = {"--config": "--config FILE"}
+            names = {"--config": "--config FILE", "--to": "--to FILE"}
             return f"{' '.join(error.command_chain or ())} needs {names.get(argument.name, argument.name)}."
         case UnusedCliTokensError(unused_tokens=tokens) if tokens:
             return f"{tokens[0]!r} means nothing here."

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
 from worker.errors import UsageError
@@ -28,6 +30,20 @@ def _are_no_options(_: Any, sources: list[str]) -> None:
         raise UsageError(f"there is no option {unknown[0]}; see --help (a file of that name is ./{unknown[0]})")
 
 
+def _is_no_option(_: Any, file: str) -> None:
+    if file.startswith("-") and file != "-":
+        raise ValueError(f"A file of that name is ./{file}.")
+
+
+def _moment(_: Any, tokens: Sequence[Token]) -> datetime:
+    """A time as ISO 8601 writes it; one that tells no zone is UTC, as `audit` and the views show times."""
+    try:
+        moment = datetime.fromisoformat(tokens[0].value)
+    except ValueError:
+        raise ValueError("Write a time as ISO 8601 has it, such as 2026-11-23T08:00:00Z.") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 ConfigFile = Annotated[Path, Parameter(name="--config", help="the operators' config file (TOML)")]
 Sources = Annotated[
     list[str],
@@ -46,6 +62,18 @@ Budget = Annotated[
     Parameter(name="--budget-usd", help="no claim goes beyond it", validator=Number(gte=0, lte=10_000_000)),
 ]
 BackfillName = Annotated[str, Parameter(help="the backfill's name")]
+ExportFile = Annotated[
+    str,
+    Parameter(
+        help="FILE.parquet, FILE.csv, FILE.jsonl, or - for JSON Lines on standard output",
+        allow_leading_hyphen=True,
+        validator=_is_no_option,
+    ),
+]
+Since = Annotated[
+    datetime | None,
+    Parameter(help="only videos that settled then or later (ISO 8601, UTC if it names no zone)", converter=_moment),
+]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="as a JSON document")]
 NotRestored = Annotated[
     bool, Parameter(negative="", help="nothing worked on this old database's videos since it was last used")

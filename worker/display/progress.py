@@ -59,6 +59,23 @@ def purging(console: Console, log_line: Callable[..., Any], name: str) -> Iterat
 
 
 @contextmanager
+def exporting(console: Console, log_line: Callable[..., Any], name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A spinner that counts what is written on a terminal, a log line every ten seconds elsewhere."""
+    with console.status(f"exporting {name}") if console.is_terminal else nullcontext() as spinner:
+        next_at = anyio.current_time() + LINE_SECONDS
+
+        def show(written: int, labels: int | None) -> None:
+            nonlocal next_at
+            if spinner is not None:
+                spinner.update(f"exporting {name}: {written:,}{f' of {labels:,}' if labels else ''} labels")
+            elif (now := anyio.current_time()) >= next_at:
+                next_at = now + LINE_SECONDS
+                log_line("exporting", backfill=name, written=written, labels=labels)
+
+        yield show
+
+
+@contextmanager
 def _bar(console: Console) -> Iterator[Show]:
     columns = (
         TextColumn("{task.description}"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from worker.aws.rekognition import GET, START
 from worker.display.figures import counted, duration, tallied, usd
 from worker.errors import Verdict, verdict_on
+from worker.export import Exported
 from worker.pipeline.discover import Discovered
 from worker.store.registry import Progress
 
@@ -23,6 +24,14 @@ def discovered(name: str, found: Discovered, *, is_dry_run: bool) -> str:
     else:
         sentence = f"backfill {name}: {counted(found.added, 'video')} registered, {found.known:,} known already"
     return sentence + (f", {counted(found.bad_rows, 'bad row')} skipped" if found.bad_rows else "")
+
+
+def exported(name: str, done: Exported, file: Path | None) -> str:
+    """What an export wrote, and what the next one is to begin with."""
+    return (
+        f"backfill {name}: {counted(done.labels, 'label')} written to {file or 'standard output'}; "
+        f"what settles later is had with --since {done.goes_on_at:%Y-%m-%dT%H:%M:%SZ}"
+    )
 
 
 def summary(
