@@ -1,5 +1,5 @@
 # The worker alone: no embedded database, no analyst. Runs as a plain user on a read-only root file system.
-# For a Ray cluster: --build-arg EXTRAS=[cluster]; for Parquet: [arrow]; for both: [cluster,arrow]
+# For a Ray cluster: --build-arg EXTRAS=[cluster]; for Parquet and ORC: [arrow]; for both: [cluster,arrow]
 FROM python:3.13-slim AS build
 ARG EXTRAS=
 WORKDIR /src

@@ -1,9 +1,11 @@
 """Objects a second from a manifest into the database, in the order of keys and shuffled, and the memory that it takes.
 
-`python -m benchmarks.discover [--quick]` prints one JSON object. Each manifest is registered by `modworker enqueue`, a
-process of its own, into a fresh database on the server that the product embeds; manifests in the two orders take turns.
-A rate is of the whole command, from its start to its end: starting Python and reading the manifest twice included.
-Memory is the highest that the process ever had resident, as the kernel tells it.
+`python -m benchmarks.discover [--inventory] [--quick]` prints one JSON object. Each manifest is registered by
+`modworker enqueue`, a process of its own, into a fresh database on the server that the product embeds; manifests in the
+two orders take turns. A rate is of the whole command, from its start to its end: starting Python and reading the
+manifest twice included. Memory is the highest that the process ever had resident, as the kernel tells it.
+
+With `--inventory` the sources are S3 Inventories of the same objects in its three formats, read from the local service.
 """
 
 from __future__ import annotations
@@ -19,9 +21,13 @@ from typing import Any
 import asyncpg
 from msgspec import Struct, json
 
+from benchmarks.inventories import FORMATS, MANIFEST, Line, write_inventory
 from benchmarks.rig import Rig, machine, median, open_rig, watched
+from worker.local.child import publish_folder
 
 BUCKET = "synthetic-archive"
+FILES = 4  # of an inventory
+INVENTORY_PEAK_MB = 300  # the libraries that read Parquet and ORC are 60 of it
 TARGETS = {"in_order_a_second": 80_000, "shuffled_a_second": 40_000, "peak_mb": 200}
 
 
@@ -55,19 +61,51 @@ async def main() -> None:
     """Measure, and print the result."""
     parser = argparse.ArgumentParser(description="Objects registered a second, from a manifest.")
     parser.add_argument("--quick", action="store_true", help="a smoke test: the rates mean nothing")
-    plan = QUICK if parser.parse_args().quick else FULL
+    parser.add_argument("--inventory", action="store_true", help="S3 Inventories in place of manifests")
+    arguments = parser.parse_args()
+    plan = QUICK if arguments.quick else FULL
     async with open_rig(lane={}, local={"videos": 1}) as rig:
         about = await machine(rig.server_url)
         service_url = rig.serve("-m", "worker", "serve", "--config")
         await rig.migrated()
-        paths = manifests(rig, plan.objects)
-        rounds = [
-            {order: await register(rig, service_url, path, plan.objects) for order, path in paths.items()}
-            for _ in range(plan.rounds)
-        ]
-        largest = write(rig.folder / "largest.csv", range(plan.many))
-        many = await register(rig, service_url, largest, plan.many)
-    print(json.format(json.encode(about | report(rounds, many)), indent=2).decode())
+        result = await (from_inventories if arguments.inventory else from_manifests)(rig, service_url, plan)
+    print(json.format(json.encode(about | result), indent=2).decode())
+
+
+async def from_manifests(rig: Rig, service_url: str, plan: Plan) -> dict[str, Any]:
+    """Manifests in both orders, and a large one."""
+    paths = manifests(rig, plan.objects)
+    rounds = [
+        {order: await register(rig, service_url, str(path), plan.objects) for order, path in paths.items()}
+        for _ in range(plan.rounds)
+    ]
+    largest = write(rig.folder / "largest.csv", range(plan.many))
+    return report(rounds, await register(rig, service_url, str(largest), plan.many))
+
+
+async def from_inventories(rig: Rig, service_url: str, plan: Plan) -> dict[str, Any]:
+    """An inventory of each format."""
+    sources = {}
+    for name in FORMATS:
+        lines = (Line(BUCKET, key_of(n), f"{n:031x}", size=10**8 + n, e_tag=f"{n:032x}") for n in range(plan.objects))
+        folder = rig.folder / f"inventory-{name.lower()}"
+        write_inventory(folder, name, lines, bucket=BUCKET, lines_a_file=-(-plan.objects // FILES))
+        sources[name] = f"inventory:s3://{await publish_folder(service_url, folder)}/{MANIFEST}"
+    rounds = [
+        {name: await register(rig, service_url, source, plan.objects) for name, source in sources.items()}
+        for _ in range(plan.rounds)
+    ]
+    return {
+        "benchmark": "discover --inventory",
+        "objects": plan.objects,
+        "rounds": len(rounds),
+        "a_second": {name: round(median(taken[name].a_second for taken in rounds)) for name in FORMATS},
+        "cpu_us_an_object": {
+            name: median(taken[name].cpu_seconds * 1e6 / plan.objects for taken in rounds) for name in FORMATS
+        },
+        "peak_mb": {name: max(taken[name].peak_mb for taken in rounds) for name in FORMATS},
+        "targets": {"peak_mb": INVENTORY_PEAK_MB},
+    }
 
 
 def report(rounds: Sequence[dict[str, Registered]], many: Registered) -> dict[str, Any]:
@@ -100,17 +138,22 @@ def write(path: Path, numbers: Iterable[int]) -> Path:
     """A manifest as an inventory's rows would give it: keys of 32 bytes, with ETag and size."""
     with path.open("w") as file:
         file.write("bucket,key,etag,size_bytes\n")
-        file.writelines(f"{BUCKET},2026/camera-{n // 1000:06}/{n:09}.mp4,{n:032x},{10**8 + n}\n" for n in numbers)
+        file.writelines(f"{BUCKET},{key_of(n)},{n:032x},{10**8 + n}\n" for n in numbers)
     return path
 
 
-async def register(rig: Rig, service_url: str, manifest: Path, objects: int) -> Registered:
-    """Register a manifest in a database of its own, which must have all of it afterwards."""
-    name = manifest.stem
+def key_of(number: int) -> str:
+    """The key of an object."""
+    return f"2026/camera-{number // 1000:06}/{number:09}.mp4"
+
+
+async def register(rig: Rig, service_url: str, source: str, objects: int) -> Registered:
+    """Register a source in a database of its own, which must have all of it afterwards."""
+    name = "registered"
     database_url = await rig.database(name)
     config = rig.config(database_url, service_url)
     begun_at = time.monotonic()
-    process = rig.worker("enqueue", str(manifest), config=config)
+    process = rig.worker("enqueue", source, config=config)
     cpu, peak_mb = watched(process)
     seconds = time.monotonic() - begun_at
     rig.output(process)

@@ -117,6 +117,16 @@ def test_claim_compares_many_videos_and_an_old_snapshot_with_few():
         assert all(ratio > 0 for kinds in stages.values() for ratio in kinds.values())
 
 
+def test_discover_reads_inventories_of_each_format():
+    """The rates and the memory of all three."""
+    result = quick("discover", "--inventory")
+    measured = {"a_second", "cpu_us_an_object", "peak_mb", "targets"}
+    assert result.keys() == ABOUT | {"objects", "rounds"} | measured
+    for figures in ("a_second", "cpu_us_an_object", "peak_mb"):
+        assert result[figures].keys() == {"CSV", "Parquet", "ORC"}
+        assert all(figure > 0 for figure in result[figures].values())
+
+
 def test_export_measures_each_format():
     """The rate, the memory and the size of each."""
     result = quick("export")

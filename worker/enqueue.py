@@ -20,6 +20,8 @@ from worker.flow.descriptors import blocks
 from worker.local.child import publish_folder
 from worker.model import Object
 from worker.pipeline.discover import Discovered, LaneChoice, discover, lanes_in
+from worker.pipeline.inventory import Inventory
+from worker.pipeline.inventory import manifest_of as inventory_manifest
 from worker.pipeline.sources import Manifest, Prefix, Source, manifest_of, objects_of, parse_source, survey
 from worker.store.leases import LaneRow
 
@@ -53,7 +55,8 @@ async def enqueue(application: Application, request: Request, found: Discovered)
         )
         register = partial(application.registry.add, backfill)
         for source in sources:
-            await discover(objects_of(source, await buckets.listing_for(source)), register, buckets.lanes, found)
+            async with aclosing(objects_of(source, await buckets.reader_of(source))) as objects:
+                await discover(objects, register, buckets.lanes, found)
 
 
 async def count(application: Application, request: Request, found: Discovered) -> None:
@@ -66,8 +69,9 @@ async def count(application: Application, request: Request, found: Discovered) -
     async with AsyncExitStack() as stack:
         sources, buckets = await _admitted(application, request, stack)
         for source in sources:
-            async for item in objects_of(source, await buckets.listing_for(source)):
-                found.added += found.meet(item) is not None
+            async with aclosing(objects_of(source, await buckets.reader_of(source))) as objects:
+                async for item in objects:
+                    found.added += found.meet(item) is not None
 
 
 async def _admitted(application: Application, request: Request, stack: AsyncExitStack) -> tuple[list[Source], Buckets]:
@@ -75,16 +79,19 @@ async def _admitted(application: Application, request: Request, stack: AsyncExit
     sources = [await _source(application, text, stack) for text in request.sources]
     buckets = Buckets(application, await application.register_lanes(application.settings), stack)
     for source in sources:
-        if isinstance(source, Manifest):
-            await _admit_manifest(source, buckets)
-        else:
-            await _admit_prefix(source, buckets)
+        match source:
+            case Manifest():
+                await _admit_manifest(source, buckets)
+            case Inventory():
+                await _admit_inventory(source, buckets)
+            case _:
+                await _admit_prefix(source, buckets)
     return sources, buckets
 
 
 async def _admit_prefix(source: Prefix, buckets: Buckets) -> None:
     await buckets.admit(source.bucket)
-    async with aclosing(objects_of(source, await buckets.listing_for(source))) as objects:
+    async with aclosing(objects_of(source, await buckets.reader_of(source))) as objects:
         async for _ in objects:
             return
     raise UsageError(f"{source.text} names no video; check its spelling with `aws s3 ls`")
@@ -98,6 +105,13 @@ async def _admit_manifest(source: Manifest, buckets: Buckets) -> None:
         row = found.first_bad_row
         reason = f": line {row.line} {row.reason}" if row else "; it is empty"
         raise UsageError(f"{source.text} names no video{reason}")
+
+
+async def _admit_inventory(source: Inventory, buckets: Buckets) -> None:
+    manifest = await inventory_manifest(source, await buckets.reader_of(source))
+    if not manifest.files:
+        raise UsageError(f"{source.text} names no video; it has no data files")
+    await buckets.admit(manifest.bucket)
 
 
 async def _source(application: Application, text: str, stack: AsyncExitStack) -> Source:
@@ -140,11 +154,25 @@ class Buckets:
             UsageError: if there is no such bucket, or none of the lanes is in its region.
 
         """
-        if bucket in self.lanes:
-            return
+        if bucket not in self.lanes:
+            self.lanes[bucket] = lanes_in(await self._region_of(bucket, example), bucket, self._choices)
+
+    async def reader_of(self, source: Source) -> Objects:
+        """S3 in the region of what is read: a prefix's bucket, or that of an inventory, which may be anywhere."""
+        match source:
+            case Manifest():
+                lane = self._choices[0]
+            case Inventory():
+                region = await self._region_of(source.bucket)
+                lane = next((lane for lane in self._choices if lane.region == region), self._choices[0])
+            case _:
+                lane = self.lanes[source.bucket][0]
+        return await self._objects(lane.name)
+
+    async def _region_of(self, bucket: str, example: Object | None = None) -> str | None:
         asked = self._choices[0]
         try:
-            region = await (await self._objects(asked.name)).region_of(bucket, example)
+            return await (await self._objects(asked.name)).region_of(bucket, example)
         except AwsError as error:
             if error.code in ("404", "NoSuchBucket"):
                 raise UsageError(f"bucket {bucket} does not exist; check its name") from None
@@ -152,12 +180,6 @@ class Buckets:
                 f"bucket {bucket} cannot be looked up over lane {asked.name} ({error}); "
                 "check the lane's credentials and endpoint"
             ) from None
-        self.lanes[bucket] = lanes_in(region, bucket, self._choices)
-
-    async def listing_for(self, source: Source) -> Objects:
-        """S3 in the region of a source's bucket."""
-        lane = self._choices[0] if isinstance(source, Manifest) else self.lanes[source.bucket][0]
-        return await self._objects(lane.name)
 
     async def _objects(self, lane_name: str) -> Objects:
         if lane_name not in self._clients:

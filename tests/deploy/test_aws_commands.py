@@ -26,6 +26,7 @@ ROLES = {
     ROLE: {
         "work": "worker-policy.json",
         "listing": "worker-policy-listing.json",
+        "inventory": "worker-policy-inventory.json",
         "kms": "worker-policy-kms.json",
         "quotas": "worker-policy-quotas.json",
         "doctor": "worker-policy-doctor.json",

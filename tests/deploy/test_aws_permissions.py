@@ -20,6 +20,7 @@ from msgspec import Struct
 from tests.deploy.test_aws_policies import (
     ACCOUNT,
     BUCKET,
+    INVENTORY_BUCKET,
     NEEDED,
     POLICIES,
     REGION,
@@ -44,7 +45,7 @@ EXTERNAL_ID = "replace-with-a-random-text"
 KEY = "2024/a.mp4"
 OTHER_BUCKET = "their-archive"
 HANDLE = "no-such-receipt"
-WORKING, LISTING = POLICIES["worker-policy.json"], POLICIES["worker-policy-listing.json"]
+WORKING, LISTING, INVENTORY = (POLICIES[f"worker-policy{part}.json"] for part in ("", "-listing", "-inventory"))
 
 
 class Place(Struct, frozen=True):
@@ -52,6 +53,7 @@ class Place(Struct, frozen=True):
 
     bucket: str
     queue_url: str
+    inventory_bucket: str
 
 
 async def listing(clients: Clients, place: Place) -> None:
@@ -61,9 +63,17 @@ async def listing(clients: Clients, place: Place) -> None:
     assert [found.key for found in (await objects.page(place.bucket, "2024/", None)).objects] == [KEY]
 
 
+async def reading(clients: Clients, place: Place) -> None:
+    """As `enqueue` reads an inventory."""
+    objects = Objects(clients.s3)
+    assert [block async for block in objects.content(place.inventory_bucket, KEY)] == [b"x"]
+    await objects.head(Object(place.inventory_bucket, KEY))
+
+
 CALLS: dict[str, Callable[[Clients, Place], Awaitable[Any]]] = {
     "LookAtVideos": lambda clients, place: Objects(clients.s3).head(Object(place.bucket, KEY)),
     "ListVideos": listing,
+    "ReadInventories": reading,
     "HearOfFinishedJobs": lambda clients, place: Queue(clients.sqs, place.queue_url).receive(),
     "to delete": lambda clients, place: Queue(clients.sqs, place.queue_url).delete([HANDLE]),
     "to leave": lambda clients, place: Queue(clients.sqs, place.queue_url).leave([HANDLE], 5),
@@ -73,6 +83,7 @@ CALLS: dict[str, Callable[[Clients, Place], Awaitable[Any]]] = {
 BY_STATEMENT = {
     "LookAtVideos": {"LookAtVideos"},
     "ListVideos": {"ListVideos"},
+    "ReadInventories": {"ReadInventories"},
     "HearOfFinishedJobs": {"HearOfFinishedJobs", "to delete", "to leave"},
 }
 
@@ -86,9 +97,10 @@ class Account:
         self._iam = client("iam", url)
         sqs = client("sqs", url)
         queues = [sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("moderation", "theirs")]
-        for bucket in (BUCKET, OTHER_BUCKET):
+        for bucket in (BUCKET, INVENTORY_BUCKET, OTHER_BUCKET):
             make_bucket(url, bucket, [KEY])
-        self.own, self.theirs = Place(BUCKET, queues[0]), Place(OTHER_BUCKET, queues[1])
+        self.own = Place(BUCKET, queues[0], INVENTORY_BUCKET)
+        self.theirs = Place(OTHER_BUCKET, queues[1], OTHER_BUCKET)
         self._iam.create_user(UserName=HOST)
         key = self._iam.create_access_key(UserName=HOST)["AccessKey"]
         self.environment = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
@@ -196,7 +208,7 @@ async def test_the_files_suffice_for_every_call(account: Account, monkeypatch: p
         return await send(requests, operation, *request)
 
     monkeypatch.setattr(Requests, "send", noted)
-    account.grant(WORKING, LISTING)
+    account.grant(WORKING, LISTING, INVENTORY)
     async with account.worker() as clients:
         clients.s3.client.meta.events.register("before-call.s3", lambda model, **_: seen.add(f"s3:{model.name}"))
         assert await denied(clients, account.own) == set()
@@ -207,14 +219,14 @@ async def test_the_files_suffice_for_every_call(account: Account, monkeypatch: p
 @pytest.mark.parametrize("sid", BY_STATEMENT)
 async def test_each_statement_is_needed(account: Account, sid: str):
     """Without it its calls are denied, and no others."""
-    account.grant(without(WORKING, sid), without(LISTING, sid))
+    account.grant(*(without(policy, sid) for policy in (WORKING, LISTING, INVENTORY)))
     async with account.worker() as clients:
         assert await denied(clients, account.own) == BY_STATEMENT[sid]
 
 
 async def test_nothing_is_allowed_elsewhere(account: Account):
     """Another bucket and another queue of the same account are denied."""
-    account.grant(WORKING, LISTING)
+    account.grant(WORKING, LISTING, INVENTORY)
     async with account.worker() as clients:
         assert await denied(clients, account.theirs) == set(CALLS)
 
@@ -230,6 +242,6 @@ async def test_the_role_is_not_taken_with_another_external_id(account: Account):
 
 async def test_the_host_has_no_permission_of_its_own(account: Account):
     """Who runs the worker may do nothing but take its role."""
-    account.grant(WORKING, LISTING)
+    account.grant(WORKING, LISTING, INVENTORY)
     async with account.worker(role_arn="") as clients:
         assert await denied(clients, account.own) == set(CALLS)

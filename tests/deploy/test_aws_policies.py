@@ -19,6 +19,7 @@ LOCAL, DOCTOR = WORKER / "local", WORKER / "doctor"
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
 BUCKET = "my-archive"
+INVENTORY_BUCKET = "my-inventory"
 QUEUE_ARN = f"arn:aws:sqs:{REGION}:{ACCOUNT}:moderation"
 QUEUE_URL = f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/moderation"
 TOPIC_ARN = f"arn:aws:sns:{REGION}:{ACCOUNT}:AmazonRekognitionModeration"
@@ -103,7 +104,8 @@ def test_only_what_knows_no_resources_has_all_of_them():
                 assert set(statement["Action"]) == unbound[name]
                 assert statement["Condition"] == {"StringEquals": {"aws:RequestedRegion": REGION}}
             else:
-                assert re.fullmatch(rf"arn:aws:[a-z0-9]+:[^*]+|arn:aws:s3:::{BUCKET}/\*", resource), (name, resource)
+                buckets = f"{BUCKET}|{INVENTORY_BUCKET}"
+                assert re.fullmatch(rf"arn:aws:[a-z0-9]+:[^*]+|arn:aws:s3:::({buckets})/\*", resource), (name, resource)
 
 
 def test_a_role_is_passed_to_rekognition_only():
@@ -175,7 +177,7 @@ def test_placeholders_are_the_same_throughout():
     """One account, one region, one bucket, one name for each thing, in the policies as in the documents."""
     for name, text in every_file().items():
         assert set(re.findall(r"(?<!\d)\d{12}(?!\d)", text)) <= {ACCOUNT}, name
-        assert set(re.findall(r"arn:aws:s3:::([a-z-]+)", text)) <= {BUCKET}, name
+        assert set(re.findall(r"arn:aws:s3:::([a-z-]+)", text)) <= {BUCKET, INVENTORY_BUCKET}, name
         assert set(re.findall(r"arn:aws:[a-z]+:([a-z]+-[a-z]+-\d):", text)) <= {REGION}, name
         assert set(re.findall(r"[a-z0-9]+\.([a-z]+-[a-z]+-\d)\.amazonaws", text)) <= {REGION}, name
         assert set(re.findall(rf"arn:aws:sns:{REGION}:{ACCOUNT}:(\w+)", text)) <= {"AmazonRekognitionModeration"}, name
@@ -237,14 +239,18 @@ def needed_for(operations: set[str]) -> set[str]:
 
 
 def test_what_is_granted_is_what_the_code_calls():
-    """No action more, none less; registering by prefix, a key of the operator's and another role are files apart."""
+    """No action more, none less; what only some operators need is in files apart."""
     assert services() == {"rekognition", "sqs", "s3", "sts", "service-quotas", "sns", "iam"}
     assert NEEDED.keys() <= calls()
-    working, listing, assuming, quotas = (
+    working, listing, inventory, assuming, quotas = (
         actions_in(f"{name}.json")
-        for name in ("worker-policy", "worker-policy-listing", "host-policy", "worker-policy-quotas")
+        for name in (
+            *("worker-policy", "worker-policy-listing", "worker-policy-inventory", "host-policy"),
+            "worker-policy-quotas",
+        )
     )
-    assert working | listing | assuming | quotas == needed_for(calls())
+    assert working | listing | inventory | assuming | quotas == needed_for(calls())
+    assert inventory == {"s3:GetObject"}
     assert {action.partition(":")[0] for action in quotas} == {"servicequotas"}
     assert listing == {"s3:ListBucket"}
     assert assuming == {"sts:AssumeRole"}

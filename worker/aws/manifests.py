@@ -80,12 +80,12 @@ def read_csv(lines: BinaryIO, source: str, known: Collection[str] = ()) -> Itera
     A first line that names `bucket` and `key` is a header: it tells the order of the columns, others are ignored.
     """
     columns: list[str] | None = None
-    for number, line in _lines(lines, source):
+    for number, line in numbered_lines(lines, source):
         if isinstance(line, BadRow):
             yield line
             continue
         try:
-            fields = _fields(line)
+            fields = fields_of(line)
         except csv.Error as error:
             yield BadRow(source, number, f"is not CSV ({error}); a key with a line break needs JSON Lines")
             continue
@@ -97,16 +97,22 @@ def read_csv(lines: BinaryIO, source: str, known: Collection[str] = ()) -> Itera
         yield _from_fields(fields, columns, source, number)
 
 
-def _fields(line: str) -> list[str]:
-    """A line's fields; one without quotes is only split: a reader of CSV would do the same, at many times the cost.
+def fields_of(line: str) -> list[str]:
+    """A line's fields. One with no quotes, or with quotes around each field and nowhere else, is only split.
+
+    A reader of CSV would do the same, at many times the cost.
 
     Raises:
         csv.Error: if it is not CSV.
 
     """
-    if '"' in line or "\r" in line:
-        return next(csv.reader([line], strict=True))
-    return line.split(",")
+    if "\r" not in line:
+        if '"' not in line:
+            return line.split(",")
+        fields = line[1:-1].split('","')
+        if line.startswith('"') and line.endswith('"') and line.count('"') == 2 * len(fields):
+            return fields
+    return next(csv.reader([line], strict=True))
 
 
 def _named_bucket(fields: list[str], columns: list[str]) -> str:
@@ -121,7 +127,7 @@ def _header(fields: list[str]) -> list[str] | None:
 
 def read_json_lines(lines: BinaryIO, source: str, known: Collection[str] = ()) -> Iterator[Object | BadRow]:
     """One object a line, with the names of the CSV's columns; other names are ignored."""
-    for number, line in _lines(lines, source):
+    for number, line in numbered_lines(lines, source):
         if isinstance(line, BadRow):
             yield line
             continue
@@ -133,7 +139,7 @@ def read_json_lines(lines: BinaryIO, source: str, known: Collection[str] = ()) -
             yield BadRow(source, number, f"is no object's description: {error}")
 
 
-def _lines(lines: BinaryIO, source: str) -> Iterator[tuple[int, str | BadRow]]:
+def numbered_lines(lines: BinaryIO, source: str) -> Iterator[tuple[int, str | BadRow]]:
     """Numbered lines that are not empty, decoded; of one that is too long, only that it is."""
     number = 0
     while raw := lines.readline(LONGEST_LINE_BYTES):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+
 from botocore.exceptions import ClientError
 from msgspec import Struct
 
@@ -12,6 +14,7 @@ from worker.errors import AwsError, UnreadableError, Verdict
 from worker.model import Object, ResolvedObject
 
 NO_VERSION = "null"  # what S3 answers for an object that was written before its bucket kept versions
+_BLOCK_BYTES = 1 << 20
 _LONGEST_TEXT = 1_024  # symbols: VersionIds have no more, ETags far fewer
 
 
@@ -80,6 +83,19 @@ class Objects:
         named = {"Bucket": bucket, "Key": key, "ResponseContentType": content_type, **version}
         with translated():
             return str(await self._client.generate_presigned_url("get_object", named, ExpiresIn=good_for_seconds))
+
+    async def content(self, bucket: str, key: str) -> AsyncGenerator[bytes, None]:
+        """An object's bytes, some at a time.
+
+        Raises:
+            AwsError: as `head`, and RETRY where the answer was cut short.
+
+        """
+        with translated():
+            body = (await self._client.get_object(Bucket=bucket, Key=key))["Body"]
+            async with body:
+                async for block in body.iter_chunks(_BLOCK_BYTES):
+                    yield block
 
     async def region_of(self, bucket: str, example: Object | None = None) -> str | None:
         """The region of a bucket, as S3 tells even where it refuses; None where it tells nothing.

@@ -48,7 +48,8 @@ ConfigFile = Annotated[Path, Parameter(name="--config", help="the operators' con
 Sources = Annotated[
     list[str],
     Parameter(
-        help="s3://bucket/prefix, manifest.csv, manifest.jsonl, a folder, or - (JSON Lines on standard input)",
+        help="s3://bucket/prefix, manifest.csv, manifest.jsonl, inventory:s3://bucket/…/manifest.json, a folder, or - "
+        "(JSON Lines on standard input)",
         allow_leading_hyphen=True,
         validator=_are_no_options,
     ),

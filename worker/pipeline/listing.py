@@ -14,6 +14,14 @@ TRIES = 8  # of one page, over some ten seconds
 FIRST_PAUSE_SECONDS = 0.1
 PASSING = frozenset({Verdict.RETRY, Verdict.SLOW_DOWN})
 
+patiently = stamina.retry(
+    on=lambda error: isinstance(error, AwsError) and error.verdict in PASSING,
+    attempts=TRIES,
+    timeout=None,
+    wait_initial=FIRST_PAUSE_SECONDS,
+)
+"""Calls again what a lost answer, or too many calls, made fail."""
+
 
 async def listing(objects: Objects, bucket: str, prefix: str) -> AsyncIterator[Object]:
     """Every object below a prefix, page by page.
@@ -32,11 +40,6 @@ async def listing(objects: Objects, bucket: str, prefix: str) -> AsyncIterator[O
         token = page.next
 
 
-@stamina.retry(
-    on=lambda error: isinstance(error, AwsError) and error.verdict in PASSING,
-    attempts=TRIES,
-    timeout=None,
-    wait_initial=FIRST_PAUSE_SECONDS,
-)
+@patiently
 async def _page(objects: Objects, bucket: str, prefix: str, token: str | None) -> Listed:
     return await objects.page(bucket, prefix, token)

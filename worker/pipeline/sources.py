@@ -1,4 +1,4 @@
-"""What an operator may name as a source: a prefix in S3, a manifest, or a folder that the local service publishes."""
+"""What an operator may name as a source: a prefix in S3, a manifest, an inventory, or a folder of the local service."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import re
 import stat
 from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 from anyio.lowlevel import checkpoint
@@ -16,13 +17,13 @@ from worker.aws.manifests import BadRow, impossible, read_manifest
 from worker.aws.objects import Objects
 from worker.errors import AwsError, UsageError, Verdict
 from worker.model import Object
+from worker.pipeline.inventory import ROWS_AT_ONCE, Inventory, inventoried
 from worker.pipeline.listing import listing
 
 _PREFIX = re.compile(r"s3://(?P<bucket>[0-9A-Za-z._-]{3,255})(?:/(?P<prefix>.*))?", re.DOTALL)
 
 
 _LONGEST_NAME = 100
-ROWS_AT_ONCE = 200  # of a manifest: then others have a turn, such as what brings earlier ones into the database
 
 
 class Prefix(Struct, frozen=True):
@@ -48,7 +49,7 @@ class Survey(Struct, frozen=True):
     first_bad_row: BadRow | None
 
 
-Source = Prefix | Manifest
+Source = Prefix | Manifest | Inventory
 
 
 def parse_source(text: str) -> Source | Path:
@@ -59,15 +60,24 @@ def parse_source(text: str) -> Source | Path:
 
     """
     if not text:
-        raise UsageError("a source is empty; write s3://bucket/prefix, a manifest (.csv, .jsonl), a folder, or -")
+        raise UsageError(
+            "a source is empty; write s3://bucket/prefix, a manifest (.csv, .jsonl), inventory:s3://…, a folder, or -"
+        )
     if text.startswith("inventory:"):
-        raise UsageError(f"{text}: S3 Inventory is not read yet; list the prefix (s3://…) or convert it to a manifest")
+        return _inventory(text)
     if match := _PREFIX.fullmatch(text):
         return Prefix(text, match["bucket"], match["prefix"] or "")
     if "://" in text:
         raise UsageError(f"{text}: a source is s3://bucket/prefix, a manifest (.csv, .jsonl), a folder, or -")
     path = Path(text)
     return path if stat.S_ISDIR(_stat(text, path).st_mode) else manifest_of(text, path)
+
+
+def _inventory(text: str) -> Inventory:
+    match = _PREFIX.fullmatch(text.removeprefix("inventory:"))
+    if not match or not (match["prefix"] or "").endswith(".json"):
+        raise UsageError(f"{text}: an inventory is named by its manifest: inventory:s3://bucket/…/manifest.json")
+    return Inventory(text, match["bucket"], match["prefix"])
 
 
 def manifest_of(text: str, path: Path) -> Manifest:
@@ -112,7 +122,7 @@ def _refuse_changed(manifest: Manifest) -> None:
 
 def default_name(texts: Sequence[str]) -> str:
     """A backfill's name made from its sources: the same sources, the same name; a long one ends in its digest."""
-    text = "+".join(text.removeprefix("s3://") for text in texts)
+    text = "+".join(text.removeprefix("inventory:").removeprefix("s3://") for text in texts)
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "backfill"
     if len(slug) <= _LONGEST_NAME:
         return slug
@@ -149,6 +159,11 @@ async def objects_of(source: Source, objects: Objects) -> AsyncGenerator[Object 
             if number % ROWS_AT_ONCE == 0:
                 await checkpoint()
             yield row
+        return
+    if isinstance(source, Inventory):
+        async with aclosing(inventoried(source, objects)) as inventory:
+            async for row in inventory:
+                yield row
         return
     number = 0
     try:
