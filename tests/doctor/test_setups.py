@@ -389,7 +389,16 @@ def test_findings_are_told_in_a_table(setup: Setup):
     assert lines[place + 1].strip() == "-> set its DelaySeconds to 0"
 
 
-@pytest.mark.parametrize("source", [".", "-", "https://example.com/a.csv"])
+def test_buckets_of_a_manifest_are_looked_at(setup: Setup):
+    """An object of each bucket that a manifest names, each bucket once."""
+    manifest = setup.desk.file("videos.csv", f"{setup.bucket},{KEY}\n{setup.bucket}-no-more,{KEY}\n")
+    findings = setup.examine(manifest, setup.source)
+    assert [f["verdict"] for f in findings if f["subject"] == f"lane main, bucket {setup.bucket}"] == ["fine"]
+    [(subject, sentence, _)] = faults(findings)
+    assert (subject, sentence) == (f"bucket {setup.bucket}-no-more", "there is no such bucket")
+
+
+@pytest.mark.parametrize("source", [".", "-", "https://example.com/a.csv", "inventory:s3://reports/manifest.json"])
 def test_source_that_is_none_is_refused(setup: Setup, source: str):
     """A wrong command line is no finding."""
     assert setup.desk.run("doctor", source) == 2

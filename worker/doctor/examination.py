@@ -18,7 +18,8 @@ from worker.doctor.database import DatabaseSeen
 from worker.doctor.findings import Finding, complaint, not_checked
 from worker.doctor.lane import LaneReport, Surroundings
 from worker.errors import DatabaseError, UsageError
-from worker.pipeline.sources import Prefix, parse_source, survey
+from worker.pipeline.inventory import Inventory
+from worker.pipeline.sources import Manifest, Prefix, parse_source, survey
 from worker.store.database import TRANSIENT, Database
 from worker.store.health import known_aws_job_ids
 
@@ -95,14 +96,16 @@ def _buckets_of_sources(sources: Sequence[str]) -> list[Bucket]:
 
 
 def _buckets_of(text: str) -> Iterator[Bucket]:
-    source = parse_source(text)
-    if isinstance(source, Path):
-        raise UsageError(f"{text}: name s3://bucket/prefix or a manifest; nothing can be wrong with a folder")
-    if isinstance(source, Prefix):
-        yield Bucket(source.bucket, prefix=source.prefix)
-        return
-    for bucket, example in survey(source).examples.items():
-        yield Bucket(bucket, [example])
+    match parse_source(text):
+        case Prefix() as prefix:
+            yield Bucket(prefix.bucket, prefix=prefix.prefix)
+        case Manifest() as manifest:
+            for bucket, example in survey(manifest).examples.items():
+                yield Bucket(bucket, [example])
+        case Inventory():
+            raise UsageError(f"{text}: name the bucket that the inventory lists, as s3://bucket/prefix")
+        case _:
+            raise UsageError(f"{text}: name s3://bucket/prefix or a manifest; nothing can be wrong with a folder")
 
 
 def _registered(store: Store, but: set[str]) -> Iterator[Bucket]:
