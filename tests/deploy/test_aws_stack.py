@@ -38,6 +38,7 @@ HOST_ARN = f"arn:aws:iam::{ACCOUNT}:role/{HOST}"
 GRANTED = {
     "work": "worker-policy.json",
     "listing": "worker-policy-listing.json",
+    "inventory": "worker-policy-inventory.json",
     "kms": "worker-policy-kms.json",
     "quotas": "worker-policy-quotas.json",
     "doctor": "worker-policy-doctor.json",
@@ -73,9 +74,10 @@ class Stack(Struct, frozen=True):
 
 @pytest.fixture(scope="module")
 def stack(moto_url: str) -> Stack:
-    """The template with the placeholders of the files, and with a key."""
+    """The template with the placeholders of the files, with a key and an inventory."""
     reset(moto_url)
-    parameters = {"Name": NAME, "Bucket": BUCKET, "KmsKeyArn": KEY_ARN, "HostRoleArn": HOST_ARN}
+    parameters = {"Name": NAME, "Bucket": BUCKET, "HostRoleArn": HOST_ARN}
+    parameters |= {"KmsKeyArn": KEY_ARN, "InventoryBucket": "my-inventory"}
     outputs = bring_up(client("cloudformation", moto_url), "modworker", parameters | {"ExternalId": EXTERNAL_ID})
     return Stack(moto_url, outputs)
 
