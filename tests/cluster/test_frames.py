@@ -36,7 +36,7 @@ AddNodes = Callable[[int, int], list[Any]]
 CLIP = "carphone_pristine.mp4"
 BROKEN = "damaged_frame.mp4"
 REPEATS = 15  # a minute: long enough under analysis for something to happen in the middle
-HEAD_SECONDS = {"RAY_gcs_rpc_server_reconnect_timeout_s": "12"}
+HEAD_SECONDS = {"RAY_gcs_rpc_server_reconnect_timeout_s": "8"}
 
 
 @pytest.fixture(scope="module")

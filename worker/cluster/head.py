@@ -65,11 +65,15 @@ async def watch_head() -> None:
     """
     address = ray.get_runtime_context().gcs_address
     seen = time.monotonic()
-    while time.monotonic() - seen < WITHOUT_HEAD_SECONDS:
-        if await anyio.to_thread.run_sync(_fault_at, address) is None:
+    while not (fault := await _look(address)) or time.monotonic() - seen < WITHOUT_HEAD_SECONDS:
+        if not fault:
             seen = time.monotonic()
         await anyio.sleep(LOOK_SECONDS)
     raise ClusterError(f"the Ray cluster's head at {address} is gone; start it, and go on with the same command")
+
+
+async def _look(address: str) -> OSError | None:
+    return await anyio.to_thread.run_sync(_fault_at, address, abandon_on_cancel=True)
 
 
 def _fault_at(address: str) -> OSError | None:
