@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
+import aioboto3
 import pytest
 from aiobotocore.awsrequest import AioAWSResponse
+from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials
 from aiohttp import web
 from botocore.exceptions import ClientError
@@ -113,6 +116,24 @@ class NoConnections:
         return b""
 
 
+async def assert_same_place(client: Any, buckets: list[str]) -> None:
+    """HEADs of objects in these buckets would go where the SDK would send them, and be signed for the same region."""
+    network = NoConnections()
+    client.meta.events.register("before-send.s3", network.send)
+    heads = Heads(Requests(client, AioCredentials("AKIDEXAMPLE", SECRET), network))  # type: ignore[arg-type]
+    for bucket in buckets:
+        network.sent.clear()
+        await client.head_object(Bucket=bucket, Key="a b/c.mp4", VersionId="v 1")
+        await heads.send(bucket, "a b/c.mp4", "v 1")
+        by_sdk, by_worker = network.sent
+        assert by_worker == by_sdk
+
+
+async def client_in(region: str, stack: AsyncExitStack) -> Any:
+    """The SDK's client of a lane on AWS itself."""
+    return (await bucket_requests(Lane(region=region, queue_url=QUEUE_URL), GIVEN, stack)).client
+
+
 @pytest.mark.parametrize("variant", ["", "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"])
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1", "us-gov-west-1"])
 async def test_place_is_that_of_the_sdk(monkeypatch: pytest.MonkeyPatch, region: str, variant: str):
@@ -120,16 +141,27 @@ async def test_place_is_that_of_the_sdk(monkeypatch: pytest.MonkeyPatch, region:
     if variant:
         monkeypatch.setenv(variant, "true")
     async with AsyncExitStack() as stack:
-        client = (await bucket_requests(Lane(region=region, queue_url=QUEUE_URL), GIVEN, stack)).client
-        network = NoConnections()
-        client.meta.events.register("before-send.s3", network.send)
-        heads = Heads(Requests(client, AioCredentials("AKIDEXAMPLE", SECRET), network))  # type: ignore[arg-type]
-        for bucket in ("archive", "with.dots", "UPPER_case", "ends-in-s3", "xn--odd"):
-            network.sent.clear()
-            await client.head_object(Bucket=bucket, Key="a b/c.mp4", VersionId="v 1")
-            await heads.send(bucket, "a b/c.mp4", "v 1")
-            by_sdk, by_worker = network.sent
-            assert by_worker == by_sdk
+        buckets = ["archive", "with.dots", "UPPER_case", "ends-in-s3", "xn--odd"]
+        await assert_same_place(await client_in(region, stack), buckets)
+
+
+@pytest.mark.parametrize("option", ["addressing_style = path", "use_accelerate_endpoint = true"])
+async def test_place_is_that_of_the_sdk_with_an_aws_config_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, option: str
+):
+    """What the operator's file says of S3 counts for HEAD as it does for the SDK's own calls."""
+    (tmp_path / "config").write_text(f"[default]\ns3 =\n  {option}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    async with AsyncExitStack() as stack:
+        await assert_same_place(await client_in("us-east-1", stack), ["archive"])
+
+
+async def test_client_that_is_told_how_to_sign_is_no_hindrance():
+    """What counts is how the bucket's requests may be signed."""
+    keys = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": SECRET}
+    config = AioConfig(signature_version="s3v4")
+    async with aioboto3.Session(**keys).client("s3", region_name="eu-west-1", config=config) as client:
+        await assert_same_place(client, ["archive"])
 
 
 @pytest.mark.parametrize("status", [301, 307, 400])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 from botocore.exceptions import ClientError
@@ -71,14 +70,14 @@ class Heads:
         return await self._find(bucket)
 
     async def _find(self, bucket: str) -> _Place:
-        about: dict[str, Any] = {}
-        operation = self._client.meta.service_model.operation_model(HEAD)
+        client, operation = self._client, self._client.meta.service_model.operation_model(HEAD)
         # The SDK offers no other way to its rules: the host or a path for the bucket, its region, FIPS and the like.
-        url, _, _ = await self._client._resolve_endpoint_ruleset(operation, {"Bucket": bucket}, about)  # noqa: SLF001
-        if about["auth_type"] != "v4":
-            reason = f"requests to bucket {bucket} are not signed as those to others ({about['auth_type']})"
+        url, _, about = await client._resolve_endpoint_ruleset(operation, {"Bucket": bucket}, {})  # noqa: SLF001
+        ways = {way["name"]: way for way in about["authSchemes"]}
+        if "sigv4" not in ways:
+            reason = f"requests to bucket {bucket} are not signed as those to others ({', '.join(ways)})"
             raise AwsError(Verdict.JOB_FAILED, "OtherBucket", reason)
-        signing, url = about["signing"], url.rstrip("/")
-        signature = Signature(url, signing["signing_name"], signing["region"])
+        url, way = url.rstrip("/"), ways["sigv4"]
+        signature = Signature(url, way["signingName"], way["signingRegion"])
         self._places[bucket] = place = _Place(url, urlsplit(url).path, signature)
         return place
