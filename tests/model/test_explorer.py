@@ -62,7 +62,7 @@ WRONG_STATEMENTS: list[tuple[str, str, str, Scope, str]] = [
     ),
     (
         "confirm_starts",
-        "and j.state = 'intent'",
+        "and j.state = (select 'intent')",
         "",
         Scope("a JobId is recorded again", faults=("pause",)),
         "the database refuses: CheckViolationError",
