@@ -132,6 +132,7 @@ _DENIALS = dict.fromkeys(
         "TokenRefreshRequired",
         "UnauthorizedOperation",
         "UnrecognizedClientException",
+        "400",  # to HEAD, which has no body to say more: an expired token, or a version that cannot be
         "401",
         "403",
     ),

@@ -182,7 +182,7 @@ async def test_bad_request_in_the_right_region_is_the_last_word(aws: BucketsAws,
     aws.refusing = 400
     with pytest.raises(AwsError) as caught:
         await Objects(clients.s3).head(Object("archive", "a.mp4"))
-    assert (caught.value.code, caught.value.verdict) == ("400", Verdict.JOB_FAILED)
+    assert (caught.value.code, caught.value.verdict) == ("400", Verdict.STOP_LANE)
     assert [request.path for request in aws.asked] == ["/archive/a.mp4", "/archive"]
 
 

@@ -261,6 +261,21 @@ async def test_edge_case_access_denied_to_everything(edge: Site):
     assert await findings(edge, registered=VIDEOS) == []
 
 
+async def test_edge_case_token_expires_while_objects_are_looked_at(edge: Site):
+    """S3 answers HEAD with 400 and no body: the lane stops until it has a good token, and no video is skipped."""
+    edge.configure(worker={"probe_seconds": 1})
+    edge.put_faults({"calls": [{"fault": "error", "code": "ExpiredToken", "operations": ["HeadObject"]}]})
+    edge.run("enqueue", ARCHIVE)
+    worker = edge.start("run")
+    until(lambda: edge.ledger()["calls"].get("HeadObject", {}).get("ExpiredToken", 0) >= 2)
+    edge.put_faults({})
+    await _until_final(edge)
+    worker.terminate()
+    assert finished(worker).returncode == 0
+    assert edge.ledger()["paid_jobs"] == VIDEOS
+    assert await findings(edge, registered=VIDEOS) == []
+
+
 async def _until_calls_end(site: Site) -> None:
     """Calls that were under way are answered, and a probe is not due yet."""
     denied = -1

@@ -34,7 +34,8 @@ REFUSALS = frozenset(
         "SignatureDoesNotMatch",
         "TokenRefreshRequired",
         "UnrecognizedClientException",
-        "403",  # HEAD has no body that could say more
+        "400",  # HEAD has no body that could say more
+        "403",
     }
 )
 """Codes of errors that other credentials may put right."""

@@ -11,6 +11,7 @@ ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 EXTENSIONS = (".mp4", ".mov", ".avi", ".m4v")
 
 _AT_START = {
+    "400": "not readable: S3 refuses to look for the object; is its version id right?",
     "403": "not readable: the object does not exist, or access to it is denied",
     "404": "gone: the object does not exist",
     "NoSuchKey": "gone: the object does not exist",
