@@ -61,7 +61,7 @@ async def _head(lane: Lane, named: Object) -> ResolvedObject:
 
 
 async def _blame(lane: Lane, named: Object, error: AwsError) -> None:
-    """Deny the lane, unless another object of the bucket can be read at the same moment.
+    """Deny the lane, unless another object of the bucket can be read at the same moment, and this one still cannot.
 
     S3 answers 403 for an object that does not exist to whoever may not list the bucket.
 
@@ -70,11 +70,18 @@ async def _blame(lane: Lane, named: Object, error: AwsError) -> None:
 
     """
     known = lane.readable.get(named.bucket)
-    if lane.denial.reason is None and known is not None and known.key != named.key:
-        try:
-            await _head(lane, known)
-        except AwsError:
-            pass
-        else:
-            raise AwsError(Verdict.VIDEO_REJECTED, error.code, error.message) from None
-    lane.deny(f"s3://{named.bucket}/{named.key} cannot be read: {error}", HEAD)
+    is_other = lane.denial.reason is None and known is not None and known.key != named.key
+    if known is None or not is_other or await _refusal(lane, known):
+        lane.deny(f"s3://{named.bucket}/{named.key} cannot be read: {error}", HEAD)
+        return
+    again = await _refusal(lane, named)  # what it was refused for may be over, as it is for the other
+    if again and again.verdict is Verdict.STOP_LANE:
+        raise AwsError(Verdict.VIDEO_REJECTED, again.code, again.message)
+
+
+async def _refusal(lane: Lane, named: Object) -> AwsError | None:
+    try:
+        await _head(lane, named)
+    except AwsError as error:
+        return error
+    return None
