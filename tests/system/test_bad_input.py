@@ -232,7 +232,7 @@ def test_data_folder_that_is_a_file_is_told(desk: Desk):
         ("", "a source is empty; write s3://bucket/prefix"),
         ("nothing.csv", "nothing.csv: there is no such file or folder; name a manifest"),
         ("https://example.com/x.csv", "https://example.com/x.csv: a source is s3://bucket/prefix"),
-        ("inventory:s3://archive/x/manifest.json", "S3 Inventory is not read yet"),
+        ("inventory:s3://unknown-bucket/x/manifest.json", "bucket unknown-bucket does not exist; check its name"),
         ("s3://unknown-bucket/", "bucket unknown-bucket does not exist; check its name"),
         ("s3://far-away/", "bucket far-away is in eu-west-1, where no lane is configured; add a lane for eu-west-1"),
         ("s3://archive/nothing/", "s3://archive/nothing/ names no video; check its spelling"),
