@@ -114,19 +114,12 @@ async def open_application(loaded: Loaded, config_file: Path) -> AsyncIterator[A
         yield Application(settings, loaded.settings, database, traces)
 
 
-class Application:
-    """Settings, database, and the made-up credentials of local lanes."""
+class Access:
+    """How the lanes reach AWS, or what stands in for it: settings, and the made-up credentials of local lanes."""
 
-    def __init__(self, settings: Settings, configured: Settings, database: Database, traces: Traces = UNTRACED) -> None:
+    def __init__(self, settings: Settings, configured: Settings) -> None:
         self.settings = settings
         self.configured = configured
-        self.database = database
-        self.traces = traces
-        self.registry = Registry(database)
-        self.reports = Reports(database)
-        self.leases = Leases(database)
-        self.name = name_of(settings)
-        self.operator = operator_of(settings)
 
     @property
     def service_url(self) -> str | None:
@@ -137,6 +130,20 @@ class Application:
     def credentials_of(self, lane_name: str) -> Credentials | None:
         """As `credentials_of`, of a configured lane."""
         return credentials_of(lane_name, self.configured.lanes[lane_name])
+
+
+class Application(Access):
+    """What works on a database."""
+
+    def __init__(self, settings: Settings, configured: Settings, database: Database, traces: Traces = UNTRACED) -> None:
+        super().__init__(settings, configured)
+        self.database = database
+        self.traces = traces
+        self.registry = Registry(database)
+        self.reports = Reports(database)
+        self.leases = Leases(database)
+        self.name = name_of(settings)
+        self.operator = operator_of(settings)
 
     async def register_lanes(self, settings: Settings) -> dict[str, LaneRow]:
         """Every lane's row.
