@@ -160,6 +160,8 @@ INDEXED: dict[str, tuple[list[Any], set[str]]] = {
     ),
     # exports.sql
     "labels_of_jobs": ([BACKFILL, 30_000, 30_999, None], {"video_of_job", "job_pkey", "detection_by_job"}),
+    # history.sql
+    "started_jobs": ([["lane1", "lane2"], BACKFILL], {"job_due", "job_ready", "video_pkey"}),
     # reports.sql
     "running_jobs": ([], {"job_due"}),
     "labels_of_object": (
@@ -202,6 +204,7 @@ SMALL_TABLES = {
     *("backfill_reports", "lane_reports"),
     *("labels_by_name", "dictionary"),
     *("state_of_schema", "missing_rights"),
+    *("past_of_backfill", "queues_beside"),
 }
 """Statements that touch only tables with a row a backfill, lane, label or decision."""
 
@@ -210,6 +213,7 @@ RESTORED = {"unsettled_since", "pause_suspected", "mark_uncertain"}
 
 OPERATORS = {
     *("failures_by_reason", "settled_lately", "count_videos", "range_of_videos", "range_of_jobs", "extent_of_labels"),
+    *("latest_done", "census_of_backfill"),
     *(name for name in SQL if name.startswith("verify_")),
 }
 """Statements that an operator asks for, and that may read whole tables."""
