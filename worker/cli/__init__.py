@@ -22,6 +22,7 @@ from worker.errors import ClusterError, ModworkerError
 COMMANDS = {
     "work:backfill": "Register the sources, then work until every video of that backfill is final.",
     "work:enqueue": "Register the sources' videos and start nothing.",
+    "plan:plan": "Tell how many, how long, how much, and which quota binds; start nothing.",
     "work:run": "Work on whatever is registered, until told to stop.",
     "look:status": "Show backfills, lanes, rates, spend, time left, and failures by reason.",
     "look:labels": "Show the labels of one video as a timeline.",

@@ -24,9 +24,9 @@ def _is_a_name(_: Any, name: str | None) -> None:
         raise ValueError("Write 1 to 200 characters, none of them a control character.")
 
 
-def _are_no_options(_: Any, sources: list[str]) -> None:
+def _are_no_options(_: Any, sources: list[str] | None) -> None:
     """`-` is standard input; whatever else begins so was meant as an option."""
-    if unknown := [source for source in sources if source.startswith("-") and source != "-"]:
+    if unknown := [source for source in sources or () if source.startswith("-") and source != "-"]:
         raise UsageError(f"there is no option {unknown[0]}; see --help (a file of that name is ./{unknown[0]})")
 
 

@@ -234,7 +234,7 @@ async def _look_back(application: Application, word: Word | None) -> None:
 async def _register(application: Application, request: Request, *, is_dry_run: bool) -> Discovered:
     """Register (or count) with a spinner on a terminal, and say what was found."""
     found = Discovered()
-    with counting(err, request.name, found):
+    with counting(err, "registering", request.name, found):
         await (count if is_dry_run else enqueue_sources)(application, request, found)
     out.print(discovered(request.name, found, is_dry_run=is_dry_run))
     return found

@@ -27,15 +27,15 @@ def progress_shown(console: Console, log_line: Callable[..., Any]) -> AbstractCo
 
 
 @contextmanager
-def counting(console: Console, name: str, found: Discovered) -> Iterator[None]:
-    """A spinner that counts what is registered, on a terminal."""
+def counting(console: Console, what: str, name: str, found: Discovered) -> Iterator[None]:
+    """A spinner that counts what is registered or looked at, on a terminal."""
     if not console.is_terminal:
         yield
         return
 
     class Count:
         def __rich__(self) -> str:
-            return f"registering {name}: {found.named:,} videos"
+            return f"{what} {name}: {found.named:,} videos"
 
     with console.status(Count()):
         yield
