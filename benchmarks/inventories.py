@@ -36,7 +36,11 @@ class Line(Struct, frozen=True):
 
 
 COLUMNS = Line.__struct_fields__
-_IN_CSV = "Bucket, Key, VersionId, IsLatest, IsDeleteMarker, Size, LastModifiedDate, ETag, StorageClass"
+SCHEMAS = {
+    "CSV": "Bucket, Key, VersionId, IsLatest, IsDeleteMarker, Size, LastModifiedDate, ETag, StorageClass",
+    "Parquet": f"message s3.inventory {{ {' '.join(f'optional binary {name} (STRING);' for name in COLUMNS)} }}",
+    "ORC": f"struct<{','.join(f'{name}:string' for name in COLUMNS)}>",
+}
 _TYPES = {"is_latest": pa.bool_(), "is_delete_marker": pa.bool_(), "size": pa.int64()}
 
 
@@ -58,7 +62,7 @@ def write_inventory(
         "version": "2016-11-30",
         "creationTimestamp": "1794960000000",
         "fileFormat": file_format,
-        "fileSchema": _IN_CSV if file_format == "CSV" else f"the {len(COLUMNS)} columns of the file",
+        "fileSchema": SCHEMAS[file_format],
         "files": files,
     }
     (folder / MANIFEST).write_bytes(json.encode(manifest))

@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import pytest
 
-from worker.cli import COMMANDS, exit_code
+from worker.cli import COMMANDS, app, exit_code
 
 HEAVY = ("aioboto3", "aiohttp", "asyncpg", "botocore", "worker.app", "worker.local")
 
@@ -47,3 +47,31 @@ def test_version_is_told(capsys: pytest.CaptureFixture[str]):
     """`--version` prints a version and nothing else."""
     assert exit_code(["--version"]) == 0
     assert capsys.readouterr().out.strip() == version("modworker")
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["--min-size", "many"], "Write a size as 500, 20MB, 1.5GB or 10MiB."),
+        (["--max-size", "-1"], "Write a size as 500, 20MB, 1.5GB or 10MiB."),
+        (["--min-size", "1GB", "--max-size", "1MB"], "--min-size is more than --max-size: there are no such objects"),
+        (["--since", "yesterday"], "Write a time as ISO 8601 has it"),
+        (["--since", "2026-01-02", "--until", "2026-01-01"], "--since is not before --until"),
+    ],
+)
+def test_filters_that_mean_nothing_are_told(typed: list[str], said: str, capsys: pytest.CaptureFixture[str]):
+    """With what to write, before anything is looked at."""
+    for command in ("enqueue", "backfill"):
+        assert exit_code([command, "s3://archive/", *typed, "--config", "nowhere.toml"]) == 2
+        assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [("0", 0), ("7B", 7), ("2k", 2000), ("20MB", 20_000_000), ("1.5 gb", 1_500_000_000), ("10MiB", 10 * 2**20)],
+)
+def test_sizes_have_units(text: str, size_bytes: int):
+    """Of ten or of two, in letters of either kind."""
+    command, bound, _ = app.parse_args(["enqueue", "s3://archive/", "--min-size", text, "--config", "x.toml"])
+    assert bound.arguments["choosing"].filters().min_size_bytes == size_bytes
+    assert command.__name__ == "enqueue"

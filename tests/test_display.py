@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from worker.cli.terminal import out
 from worker.display.decisions import decisions, purged, repay_left, resumed, retried
 from worker.display.figures import aligned, clock, counted, duration, legible, shortened, usd
+from worker.display.progress import exporting
 from worker.display.status import status
-from worker.display.summary import discovered, summary
+from worker.display.summary import discovered, exported, summary
 from worker.display.timeline import timeline
+from worker.export import Exported
 from worker.model import VIDEO_STATES
 from worker.pipeline.discover import Discovered
 from worker.store.audit import Entry
@@ -340,3 +344,32 @@ def test_names_are_no_markup_and_lines_are_not_folded(capsys: pytest.CaptureFixt
     text = timeline("archive", "[bold]x[/bold]/:cat:/" + "k" * 300 + ".mp4", [STATE], [])
     out.print(text)
     assert capsys.readouterr().out == text + "\n"
+
+
+def test_registration_tells_what_was_left_out():
+    """What the filters left out stands before what was bad, and is not told where nothing was."""
+    found = Discovered(added=2, left_out=1_000, bad_rows=1)
+    told = "backfill films: 2 videos registered, 0 known already, 1,000 left out by the filters, 1 bad row skipped"
+    assert discovered("films", found, is_dry_run=False) == told
+    assert "left out" not in discovered("films", Discovered(added=2), is_dry_run=True)
+
+
+def test_export_tells_where_the_next_one_begins(tmp_path: Path):
+    """As a time that `--since` takes."""
+    done = Exported(1_234, datetime(2026, 11, 23, 8, 0, 5, 999, tzinfo=UTC))
+    told = exported("films", done, tmp_path / "a.csv")
+    assert told.startswith(f"backfill films: 1,234 labels written to {tmp_path / 'a.csv'}; ")
+    assert told.endswith(" --since 2026-11-23T08:00:05Z")
+    assert " written to standard output; " in exported("films", done, None)
+
+
+async def test_export_counts_on_a_terminal():
+    """What is written so far, and of how many where that is known."""
+    screen = Console(file=io.StringIO(), force_terminal=True, width=COLUMNS)
+    with exporting(screen, pytest.fail, "films") as shown:
+        shown(1_200, 5_000)
+    assert "exporting films: 1,200 of 5,000 labels" in screen.file.getvalue()
+    screen = Console(file=io.StringIO(), force_terminal=True, width=COLUMNS)
+    with exporting(screen, pytest.fail, "films") as shown:
+        shown(1_200, None)
+    assert "exporting films: 1,200 labels" in screen.file.getvalue()

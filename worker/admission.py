@@ -18,20 +18,24 @@ from worker.flow.descriptors import blocks
 from worker.local.child import publish_folder
 from worker.model import Object
 from worker.pipeline.discover import LaneChoice, lanes_in
+from worker.pipeline.filters import DATE, KEY, SIZE, STORAGE_CLASS, Choice
 from worker.pipeline.inventory import Inventory
 from worker.pipeline.inventory import manifest_of as inventory_manifest
 from worker.pipeline.sources import Manifest, Prefix, Source, manifest_of, objects_of, parse_source, survey
 
 STANDARD_INPUT = "-"
+TOLD = {"key": KEY, "size": SIZE, "last_modified_date": DATE, "storage_class": STORAGE_CLASS}
+"""What an inventory tells, by its columns."""
 
 
 async def admitted(
-    access: Access, texts: Sequence[str], lane_ids: Mapping[str, int], stack: AsyncExitStack
+    access: Access, texts: Sequence[str], choice: Choice, lane_ids: Mapping[str, int], stack: AsyncExitStack
 ) -> tuple[list[Source], Buckets]:
     """The sources as the operator wrote them, and their buckets with the lanes that can take them.
 
     Raises:
-        UsageError: for a source that cannot be read or names no video, or a bucket that no lane can take.
+        UsageError: for a source that cannot be read, names no video or does not tell what is chosen by, or a bucket
+            that no lane can take.
 
     """
     sources = [await _source(access, text, stack) for text in texts]
@@ -39,9 +43,9 @@ async def admitted(
     for source in sources:
         match source:
             case Manifest():
-                await _admit_manifest(source, buckets)
+                await _admit_manifest(source, buckets, choice)
             case Inventory():
-                await _admit_inventory(source, buckets)
+                await _admit_inventory(source, buckets, choice)
             case _:
                 await _admit_prefix(source, buckets)
     return sources, buckets
@@ -55,18 +59,21 @@ async def _admit_prefix(source: Prefix, buckets: Buckets) -> None:
     raise UsageError(f"{source.text} names no video; check its spelling with `aws s3 ls`")
 
 
-async def _admit_manifest(source: Manifest, buckets: Buckets) -> None:
-    found = await anyio.to_thread.run_sync(survey, source)
+async def _admit_manifest(source: Manifest, buckets: Buckets, choice: Choice) -> None:
+    choice.refuse_untold({KEY, SIZE}, source.text, "name a prefix (s3://…) or an inventory instead")
+    found = await anyio.to_thread.run_sync(survey, source, choice)
     for bucket, example in found.examples.items():
         await buckets.admit(bucket, example)
-    if not found.examples:
+    if not found.examples and not found.leaves_out:
         row = found.first_bad_row
         reason = f": line {row.line} {row.reason}" if row else "; it is empty"
         raise UsageError(f"{source.text} names no video{reason}")
 
 
-async def _admit_inventory(source: Inventory, buckets: Buckets) -> None:
+async def _admit_inventory(source: Inventory, buckets: Buckets, choice: Choice) -> None:
     manifest = await inventory_manifest(source, await buckets.reader_of(source))
+    told = {need for column, need in TOLD.items() if column in manifest.columns}
+    choice.refuse_untold(told, source.text, "have it written with that field")
     if not manifest.files:
         raise UsageError(f"{source.text} names no video; it has no data files")
     await buckets.admit(manifest.bucket)

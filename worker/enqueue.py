@@ -11,16 +11,18 @@ from msgspec import Struct
 from worker.admission import Buckets, admitted
 from worker.app import Application
 from worker.pipeline.discover import Discovered, discover
+from worker.pipeline.filters import Choice, Filters, chosen
 from worker.pipeline.sources import Source, objects_of
 
 
 class Request(Struct, frozen=True):
-    """What to register: sources as the operator wrote them, the backfill's name, and what to change of it."""
+    """What to register: what the filters choose of the sources, as the operator wrote them; and where to."""
 
     sources: Sequence[str]
     name: str
     priority: int | None = None
     budget_usd: float | None = None
+    filters: Filters = Filters()
 
 
 async def enqueue(application: Application, request: Request, found: Discovered) -> None:
@@ -31,7 +33,8 @@ async def enqueue(application: Application, request: Request, found: Discovered)
 
     """
     async with AsyncExitStack() as stack:
-        sources, buckets = await _admitted(application, request, stack)
+        choice = Choice(request.filters)
+        sources, buckets = await _admitted(application, request.sources, choice, stack)
         backfill = await application.registry.open_backfill(
             request.name,
             application.settings.moderation,
@@ -42,7 +45,7 @@ async def enqueue(application: Application, request: Request, found: Discovered)
         register = partial(application.registry.add, backfill)
         for source in sources:
             async with aclosing(objects_of(source, await buckets.reader_of(source))) as objects:
-                await discover(objects, register, buckets.lanes, found)
+                await discover(chosen(objects, choice, source.text, found.leave_out), register, buckets.lanes, found)
 
 
 async def count(application: Application, request: Request, found: Discovered) -> None:
@@ -53,13 +56,16 @@ async def count(application: Application, request: Request, found: Discovered) -
 
     """
     async with AsyncExitStack() as stack:
-        sources, buckets = await _admitted(application, request, stack)
+        choice = Choice(request.filters)
+        sources, buckets = await _admitted(application, request.sources, choice, stack)
         for source in sources:
             async with aclosing(objects_of(source, await buckets.reader_of(source))) as objects:
-                async for item in objects:
+                async for item in chosen(objects, choice, source.text, found.leave_out):
                     found.added += found.meet(item) is not None
 
 
-async def _admitted(application: Application, request: Request, stack: AsyncExitStack) -> tuple[list[Source], Buckets]:
+async def _admitted(
+    application: Application, texts: Sequence[str], choice: Choice, stack: AsyncExitStack
+) -> tuple[list[Source], Buckets]:
     lanes = await application.register_lanes(application.settings)
-    return await admitted(application, request.sources, {name: row.id for name, row in lanes.items()}, stack)
+    return await admitted(application, texts, choice, {name: row.id for name, row in lanes.items()}, stack)

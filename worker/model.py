@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -29,6 +30,13 @@ class Object(Struct, frozen=True, gc=False):
     etag: str | None = None
     size_bytes: _Number | None = None
     duration_ms: _Number | None = None
+
+
+class ListedObject(Object, frozen=True, gc=False):
+    """An object as S3 itself names it, in a listing or an inventory."""
+
+    modified_at: datetime | None = None
+    storage_class: str | None = None
 
 
 class ResolvedObject(Struct, frozen=True):

@@ -18,6 +18,7 @@ from worker.errors import DatabaseError
 from worker.flow.estimate import UNKNOWN_SIZE_BYTES
 from worker.model import Backfill, Object, ResolvedObject
 from worker.pipeline.discover import Discovered, choose_lane
+from worker.pipeline.filters import Choice, Filters, chosen
 from worker.pipeline.refusals import rejected_at_head
 from worker.pipeline.sources import objects_of
 from worker.planning.census import Census
@@ -35,6 +36,7 @@ class Request(Struct, frozen=True):
     name: str
     priority: int | None = None
     budget_usd: float | None = None
+    filters: Filters = Filters()
 
 
 class Named(Struct):
@@ -120,10 +122,11 @@ async def _named(loaded: Loaded, config_file: Path, request: Request, found: Dis
     async with AsyncExitStack() as stack:
         settings = await stack.enter_async_context(with_local_service(loaded, config_file))
         numbers = {name: number for number, name in enumerate(settings.lanes)}
-        sources, buckets = await admitted(Access(settings, loaded.settings), request.sources, numbers, stack)
+        choice = Choice(request.filters)
+        sources, buckets = await admitted(Access(settings, loaded.settings), request.sources, choice, numbers, stack)
         for source in sources:
             async with aclosing(objects_of(source, await buckets.reader_of(source))) as objects:
-                async for item in objects:
+                async for item in chosen(objects, choice, source.text, found.leave_out):
                     if video := found.meet(item):
                         found.added += 1
                         _count(video, named, choose_lane(video, buckets.lanes[video.bucket]).name)

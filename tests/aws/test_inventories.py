@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.system.hostile_inputs import ODD_KEYS
 from worker.aws.inventories import InventoryManifest, decode_manifest, objects_in
 from worker.aws.manifests import BadRow
 from worker.errors import UsageError
-from worker.model import Object
+from worker.model import ListedObject, Object
 
 ALL_FIELDS = "Bucket, Key, VersionId, IsLatest, IsDeleteMarker, Size, LastModifiedDate, ETag, StorageClass"
 MANIFEST = {
@@ -29,6 +30,14 @@ MANIFEST = {
     "fileSchema": ALL_FIELDS,
     "files": [{"key": "data/a.csv.gz", "size": 2147483647, "MD5checksum": "f11166069f1990abeb9c97ace9cdfabc"}],
 }
+
+MODIFIED_AT = datetime(2026, 1, 1, tzinfo=UTC)  # of every line that says no other time
+
+
+def listed(key: str, size_bytes: int | None = 1000, storage_class: str | None = "STANDARD") -> ListedObject:
+    """An object as a row names it."""
+    return ListedObject("archive", key, size_bytes=size_bytes, modified_at=MODIFIED_AT, storage_class=storage_class)
+
 
 each_format = pytest.mark.parametrize("file_format", FORMATS)
 
@@ -42,9 +51,9 @@ def named(folder: Path, file_format: str, content: bytes, schema: str = ALL_FIEL
 
 @each_format
 def test_rows_name_objects(tmp_path: Path, file_format: str):
-    """By key and size, as a listing names them; of an object whose size is not told, by its key."""
-    lines = [Line("archive", "a.mp4", size=2**40), Line("archive", "b.mp4", size=None)]
-    expected = [Object("archive", "a.mp4", size_bytes=2**40), Object("archive", "b.mp4")]
+    """With size, date and storage class, as a listing names them; what is not told is not known."""
+    lines = [Line("archive", "a.mp4", size=2**40), Line("archive", "b.mp4", size=None, storage_class="")]
+    expected = [listed("a.mp4", 2**40), listed("b.mp4", None, None)]
     assert named(tmp_path, file_format, content_of(file_format, lines)) == expected
 
 
@@ -58,7 +67,7 @@ def test_what_is_no_object_of_today_is_left_out(tmp_path: Path, file_format: str
         Line("archive", "folder/", size=0),
         Line("archive", "a.mp4"),
     ]
-    assert named(tmp_path, file_format, content_of(file_format, lines)) == [Object("archive", "a.mp4", size_bytes=1000)]
+    assert named(tmp_path, file_format, content_of(file_format, lines)) == [listed("a.mp4")]
 
 
 @each_format
@@ -82,7 +91,7 @@ def test_bad_rows_are_told_with_file_and_row(tmp_path: Path, file_format: str):
         Line("archive", "d.mp4"),
     ]
     first, *bad, last = named(tmp_path, file_format, content_of(file_format, lines))
-    assert (first, last) == (Object("archive", "a.mp4", size_bytes=1000), Object("archive", "d.mp4", size_bytes=1000))
+    assert (first, last) == (listed("a.mp4"), listed("d.mp4"))
     assert [(row.source, row.line, row.reason) for row in bad if isinstance(row, BadRow)] == [
         ("s3://inventories/data", 2, "names the bucket 'another-bucket', the manifest 'archive'"),
         ("s3://inventories/data", 3, "the key has 0 bytes, not 1 to 1,024"),
@@ -95,9 +104,9 @@ def test_csv_columns_are_those_of_the_schema(tmp_path: Path):
     """In its order; an inventory of current versions has fewer, and unknown ones are passed over."""
     content = gzip.compress(b'"7","a+b.mp4","archive","later"\n')
     assert named(tmp_path, "CSV", content, "Size, Key, Bucket, WhateverComes") == [
-        Object("archive", "a b.mp4", size_bytes=7)
+        ListedObject("archive", "a b.mp4", size_bytes=7)
     ]
-    assert named(tmp_path, "CSV", gzip.compress(b"archive,a.mp4\n"), "Bucket,Key") == [Object("archive", "a.mp4")]
+    assert named(tmp_path, "CSV", gzip.compress(b"archive,a.mp4\n"), "Bucket,Key") == [ListedObject("archive", "a.mp4")]
 
 
 @pytest.mark.parametrize("file_format", ["Parquet", "ORC"])
@@ -106,7 +115,7 @@ def test_columns_are_found_by_their_names(tmp_path: Path, file_format: str):
     table = pa.table({"e_tag": ["x"], "key": ["a+b.mp4"], "bucket": ["archive"]})
     path = tmp_path / "table"
     (parquet if file_format == "Parquet" else orc).write_table(table, path)
-    assert named(tmp_path, file_format, path.read_bytes()) == [Object("archive", "a+b.mp4")]
+    assert named(tmp_path, file_format, path.read_bytes()) == [ListedObject("archive", "a+b.mp4")]
 
 
 @pytest.mark.parametrize(
@@ -115,6 +124,7 @@ def test_columns_are_found_by_their_names(tmp_path: Path, file_format: str):
         (b'"archive"', "IndexError"),
         (b'"archive","a.mp4","v1","maybe","false","1","","",""', "KeyError 'maybe'"),
         (b'"archive","a.mp4","v1","true","false","many","","",""', "ValueError invalid literal"),
+        (b'"archive","a.mp4","v1","true","false","1","yesterday","",""', "ValueError Invalid isoformat string"),
         (b'"archive","%ff.mp4","v1","true","false","1","","",""', "UnicodeDecodeError"),
         (b'"archive","a.mp4', "Error unexpected end of data"),
         (b"\xff", "is not UTF-8 text"),
@@ -126,7 +136,7 @@ def test_line_that_is_no_row_is_told(tmp_path: Path, line: bytes, reason: str):
     """With its number, and its neighbours are taken."""
     good = b'"archive","a.mp4","v1","true","false","1","2026-01-01T00:00:00.000Z","e","STANDARD"'
     before, bad, after = named(tmp_path, "CSV", gzip.compress(b"\n".join([good, line, good])))
-    assert before == after == Object("archive", "a.mp4", size_bytes=1)
+    assert before == after == listed("a.mp4", 1)
     assert isinstance(bad, BadRow)
     assert bad.line == 2
     assert reason in bad.reason

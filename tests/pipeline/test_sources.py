@@ -22,6 +22,7 @@ from worker.aws.manifests import BadRow
 from worker.errors import UsageError
 from worker.model import Object
 from worker.pipeline.discover import BAD_ROWS_TOLD, CHUNK, Discovered, LaneChoice, choose_lane, discover, lanes_in
+from worker.pipeline.filters import EVERYTHING, Choice, Filters
 from worker.pipeline.sources import Prefix, Survey, default_name, manifest_of, parse_source, rows_of, survey
 
 # What a source is
@@ -100,15 +101,19 @@ def test_name_is_made_from_the_sources():
 
 
 def test_survey_tells_the_buckets_and_the_first_bad_row(tmp_path: Path):
-    """A manifest is read once before anything of it is registered."""
+    """A manifest is read once before anything of it is registered; what the filters leave out does not count."""
     path = tmp_path / "films.csv"
     path.write_text("one-bucket,a\nother-bucket,b\nbad\none-bucket,c\nworse\n")
-    found = survey(manifest_of("films.csv", path))
+    found = survey(manifest_of("films.csv", path), EVERYTHING)
     assert list(found.examples) == ["one-bucket", "other-bucket"]
     assert isinstance(found.first_bad_row, BadRow)
     assert found.first_bad_row.line == 3
+    assert not found.leaves_out
+    found = survey(manifest_of("films.csv", path), Choice(Filters(match=["b", "c"])))
+    assert found.examples == {"one-bucket": Object("one-bucket", "c"), "other-bucket": Object("other-bucket", "b")}
+    assert found.leaves_out
     path.write_text("")
-    assert survey(manifest_of("films.csv", path)) == Survey({}, None)
+    assert survey(manifest_of("films.csv", path), EVERYTHING) == Survey({}, None, leaves_out=False)
 
 
 # Which lane gets which video

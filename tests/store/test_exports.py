@@ -34,14 +34,14 @@ async def test_rows_are_those_of_the_view(steps: Steps):
     """Of done videos only, of those too that a job of another backfill settled; times, segments and content types."""
     owner, backfill, other = await steps.own(), await steps.backfill(), await steps.backfill("other")
     await steps.done(owner, backfill, ["a.mp4", "b.mp4"], labels=7)
+    (unfinished,) = await steps.ready(owner, backfill, ["unfinished.mp4"])  # among the ids of those that are done
+    await steps.pages.write([page(unfinished, detections=seen(2), next_token="more")])
     await steps.done(owner, backfill, ["silent.mp4"], labels=0)
     (segments,) = await steps.ready(owner, backfill, ["c.mp4"])
     await steps.pages.write([page(segments, detections=[segment("Gore", 0, 5), segment("Smoking", 3, 9)])])
     await steps.done(owner, other, ["shared.mp4", "foreign.mp4"])
     await attached(steps, owner, backfill, ["shared.mp4"])
     await failed_at_aws(steps, owner, backfill, ["failed.mp4"])
-    (unfinished,) = await steps.ready(owner, backfill, ["unfinished.mp4"])
-    await steps.pages.write([page(unfinished, detections=seen(2), next_token="more")])
     rows = await exported(steps)
     assert Counter(rows) == Counter(await steps.rows(VIEW))
     assert {row[2] for row in rows} == {"a.mp4", "b.mp4", "c.mp4", "shared.mp4"}

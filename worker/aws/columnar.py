@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,21 @@ try:
 except ModuleNotFoundError as error:
     raise UsageError("an inventory in Parquet or ORC needs pyarrow: install modworker[arrow]") from error
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ROWS_AT_ONCE = 10_000
 BUFFER_BYTES = 1 << 20  # of a column: without it all that a group of rows has of it is read at once
 
 _NO_READ_AHEAD = {"batch_readahead": 0, "fragment_readahead": 0, "use_threads": False}  # or whole stripes are held
-_TYPES = {"bucket": pa.string(), "key": pa.string(), "size": pa.int64()}
-_TRUTH = pa.bool_()
+_MOMENT = pa.timestamp("ms")
+_TYPES = {
+    "bucket": pa.string(),
+    "key": pa.string(),
+    "size": pa.int64(),
+    "is_latest": pa.bool_(),
+    "is_delete_marker": pa.bool_(),
+    "last_modified_date": _MOMENT,
+    "storage_class": pa.string(),
+}
 
 
 def rows(file_format: str, path: Path, source: str) -> Iterator[Row]:
@@ -58,5 +68,9 @@ def _known(names: list[str], source: str) -> list[str]:
 def _values(batch: pa.RecordBatch, name: str) -> list[Any]:
     if name not in batch.schema.names:
         return [None] * batch.num_rows
-    values: list[Any] = batch.column(name).cast(_TYPES.get(name, _TRUTH)).to_pylist()
-    return values
+    values = batch.column(name).cast(_TYPES[name], safe=name != "last_modified_date")  # of it ORC has nanoseconds
+    if values.type == _MOMENT:
+        return [
+            None if ms is None else EPOCH + timedelta(milliseconds=ms) for ms in values.cast(pa.int64()).to_pylist()
+        ]
+    return list(values.to_pylist())

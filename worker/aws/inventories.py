@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from csv import Error as CsvError
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -20,10 +22,10 @@ from msgspec import Struct
 
 from worker.aws.manifests import BadRow, fields_of, impossible, numbered_lines
 from worker.errors import UsageError
-from worker.model import Object
+from worker.model import ListedObject, Object
 
 LARGEST_MANIFEST_BYTES = 64 << 20  # some hundred thousand data files
-COLUMNS = ("bucket", "key", "size", "is_latest", "is_delete_marker")
+COLUMNS = ("bucket", "key", "size", "is_latest", "is_delete_marker", "last_modified_date", "storage_class")
 """What is read of a row, by its name in Parquet and ORC; whatever a file lacks is None."""
 _IN_CSV = {
     "Bucket": "bucket",
@@ -31,10 +33,13 @@ _IN_CSV = {
     "Size": "size",
     "IsLatest": "is_latest",
     "IsDeleteMarker": "is_delete_marker",
+    "LastModifiedDate": "last_modified_date",
+    "StorageClass": "storage_class",
 }
+_WORD = re.compile(r"\w+", re.ASCII)
 _TRUTHS = {"": None, "true": True, "false": False}
 
-Row = tuple[str | None, str | None, int | None, bool | None, bool | None]
+Row = tuple[str | None, str | None, int | None, bool | None, bool | None, datetime | None, str | None]
 """Values of `COLUMNS`."""
 Reader = Callable[[Path, str], Iterator[Row | BadRow]]
 """Gives every row of a file; the text is how the operator knows it."""
@@ -58,6 +63,11 @@ class InventoryManifest(
     schema: str
     files: list[DataFile]
 
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the data files, by their names in Parquet and ORC; there with other words between them."""
+        return [_IN_CSV.get(word, word) for word in _WORD.findall(self.schema)]
+
 
 def decode_manifest(content: bytes, source: str) -> InventoryManifest:
     """Read a manifest.json.
@@ -70,7 +80,7 @@ def decode_manifest(content: bytes, source: str) -> InventoryManifest:
         manifest = msgspec.json.decode(content, type=InventoryManifest)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise UsageError(f"{source} is no manifest of S3 Inventory ({error}); name its manifest.json") from None
-    if manifest.format == "CSV" and not {"bucket", "key"} <= set(_columns_of(manifest.schema)):
+    if manifest.format == "CSV" and not {"bucket", "key"} <= set(manifest.columns):
         raise UsageError(f"{source} has no Bucket and Key in its fileSchema ({manifest.schema[:200]})")
     return manifest
 
@@ -88,13 +98,15 @@ def objects_in(path: Path, manifest: InventoryManifest, source: str) -> Iterator
         if isinstance(row, BadRow):
             yield row
             continue
-        bucket, key, size_bytes, is_latest, is_delete_marker = row
+        bucket, key, size_bytes, is_latest, is_delete_marker, modified_at, storage_class = row
         if is_latest is False or is_delete_marker or (key or "").endswith("/"):
             continue
         if bucket != manifest.bucket:
             yield BadRow(source, number, f"names the bucket {str(bucket)[:60]!r}, the manifest {manifest.bucket!r}")
             continue
-        named = Object(bucket, key or "", size_bytes=size_bytes)
+        named = ListedObject(
+            bucket, key or "", size_bytes=size_bytes, modified_at=modified_at, storage_class=storage_class or None
+        )
         reason = impossible(named)
         yield BadRow(source, number, reason) if reason else named
 
@@ -107,16 +119,10 @@ def reader_of(manifest: InventoryManifest) -> Reader:
 
     """
     if manifest.format == "CSV":
-        return partial(_csv_rows, _columns_of(manifest.schema))
+        return partial(_csv_rows, manifest.columns)
     from worker.aws.columnar import rows  # noqa: PLC0415 (pyarrow is an extra)
 
     return partial(rows, manifest.format)
-
-
-def _columns_of(schema: str) -> list[str]:
-    """The columns of a CSV file, by the names that the other formats have for those that are read."""
-    names = [name.strip() for name in schema.split(",")]
-    return [_IN_CSV.get(name, name) for name in names]
 
 
 def _csv_rows(columns: list[str], path: Path, source: str) -> Iterator[Row | BadRow]:
@@ -133,13 +139,22 @@ def _csv_rows(columns: list[str], path: Path, source: str) -> Iterator[Row | Bad
 def _csv_row(line: str, places: list[int | None], source: str, number: int) -> Row | BadRow:
     try:
         fields = fields_of(line)
-        bucket, key, size, is_latest, is_delete_marker = ("" if place is None else fields[place] for place in places)
+        bucket, key, size, is_latest, is_delete_marker, modified_at, storage_class = (
+            "" if place is None else fields[place] for place in places
+        )
         return (
             bucket,
             unquote_plus(key, errors="strict") if "%" in key or "+" in key else key,
             int(size) if size else None,
             _TRUTHS[is_latest.lower()],
             _TRUTHS[is_delete_marker.lower()],
+            _moment(modified_at) if modified_at else None,
+            storage_class,
         )
     except (CsvError, IndexError, KeyError, ValueError) as error:
         return BadRow(source, number, f"is no row of an inventory: {type(error).__name__} {error}")
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

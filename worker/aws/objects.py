@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
 
 from botocore.exceptions import ClientError
 from msgspec import Struct
@@ -11,7 +12,7 @@ from worker.aws.answers import translated
 from worker.aws.heads import Heads
 from worker.aws.requests import Requests
 from worker.errors import AwsError, UnreadableError, Verdict
-from worker.model import Object, ResolvedObject
+from worker.model import ListedObject, Object, ResolvedObject
 
 NO_VERSION = "null"  # what S3 answers for an object that was written before its bucket kept versions
 _BLOCK_BYTES = 1 << 20
@@ -62,7 +63,7 @@ class Objects:
         continued = {"ContinuationToken": token} if token is not None else {}
         with translated():
             page = await self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, **continued)
-            found = [Object(bucket, entry["Key"], size_bytes=entry.get("Size")) for entry in page.get("Contents", [])]
+            found = [_listed(bucket, entry) for entry in page.get("Contents", [])]
             following = str(page["NextContinuationToken"]) if page.get("IsTruncated") else None
             if following is not None and following == token:
                 raise UnreadableError("a page of the listing names itself as the next one")
@@ -130,6 +131,17 @@ class Objects:
 def _present_signature(signature_version: str, **_: object) -> str | None:
     """For addresses the SDK would choose the old signature, which newer regions do not know."""
     return "s3v4-query" if signature_version.endswith("-query") else None
+
+
+def _listed(bucket: str, entry: Mapping[str, Any]) -> ListedObject:
+    """What a listing tells of an object."""
+    return ListedObject(
+        bucket,
+        entry["Key"],
+        size_bytes=entry.get("Size"),
+        modified_at=entry.get("LastModified"),
+        storage_class=entry.get("StorageClass") or "STANDARD",
+    )
 
 
 def _text(told: str | None) -> str:

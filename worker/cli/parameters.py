@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,10 +13,23 @@ from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
 from worker.errors import UsageError
+from worker.pipeline.filters import Filters
 
 if TYPE_CHECKING:  # help and the configuration need not wait for the clients that it would load
     from worker.restored import Word
 
+_SIZE = re.compile(r"(?P<number>[0-9]{1,12}(?:\.[0-9]{1,6})?) ?(?P<unit>(?:[kMGT]i?)?)B?", re.IGNORECASE)
+_BYTES = {
+    "": 1,
+    "k": 1000,
+    "m": 1000**2,
+    "g": 1000**3,
+    "t": 1000**4,
+    "ki": 1024,
+    "mi": 1024**2,
+    "gi": 1024**3,
+    "ti": 1024**4,
+}
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 
 
@@ -33,6 +47,14 @@ def _are_no_options(_: Any, sources: list[str] | None) -> None:
 def _is_no_option(_: Any, file: str) -> None:
     if file.startswith("-") and file != "-":
         raise ValueError(f"A file of that name is ./{file}.")
+
+
+def _size_bytes(_: Any, tokens: Sequence[Token]) -> int:
+    """A number of bytes, or of a unit: `500`, `1.5GB`, `10 MiB`."""
+    match = _SIZE.fullmatch(tokens[0].value.strip())
+    if match is None:
+        raise ValueError("Write a size as 500, 20MB, 1.5GB or 10MiB.")
+    return round(float(match["number"]) * _BYTES[match["unit"].lower()])
 
 
 def _moment(_: Any, tokens: Sequence[Token]) -> datetime:
@@ -62,6 +84,55 @@ Budget = Annotated[
     float | None,
     Parameter(name="--budget-usd", help="no claim goes beyond it", validator=Number(gte=0, lte=10_000_000)),
 ]
+Texts = list[str]
+_REPEATED: dict[str, Any] = {"negative": "", "show_default": False}
+Size = Annotated[int | None, Parameter(converter=_size_bytes)]
+Moment = Annotated[datetime | None, Parameter(converter=_moment)]
+Since = Annotated[Moment, Parameter(help="only videos that settled then or later (ISO 8601, UTC if it names no zone)")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Choosing:
+    """Options that choose among the objects of the sources."""
+
+    match: Annotated[
+        Texts, Parameter(**_REPEATED, help="only keys of this pattern, in which * is any text; may be given again")
+    ] = field(default_factory=list)
+    exclude: Annotated[Texts, Parameter(**_REPEATED, help="no keys of this pattern; may be given again")] = field(
+        default_factory=list
+    )
+    min_size: Annotated[Size, Parameter(help="only objects of so many bytes or more, such as 20MB")] = None
+    max_size: Annotated[Size, Parameter(help="only objects of so many bytes or fewer")] = None
+    since: Annotated[Moment, Parameter(help="only objects that were last changed then or later (ISO 8601)")] = None
+    until: Annotated[Moment, Parameter(help="only objects that were last changed before then")] = None
+    storage_class: Annotated[
+        Texts, Parameter(**_REPEATED, help="only objects of this class, such as STANDARD; may be given again")
+    ] = field(default_factory=list)
+
+    def filters(self) -> Filters:
+        """What they say together.
+
+        Raises:
+            UsageError: if they leave nothing.
+
+        """
+        if self.min_size is not None and self.max_size is not None and self.min_size > self.max_size:
+            raise UsageError("--min-size is more than --max-size: there are no such objects")
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise UsageError("--since is not before --until: there are no such objects")
+        return Filters(
+            match=self.match,
+            exclude=self.exclude,
+            min_size_bytes=self.min_size,
+            max_size_bytes=self.max_size,
+            since=self.since,
+            until=self.until,
+            storage_classes=[name.upper() for name in self.storage_class],
+        )
+
+
+EVERYTHING = Choosing()
 BackfillName = Annotated[str, Parameter(help="the backfill's name")]
 ExportFile = Annotated[
     str,
@@ -70,10 +141,6 @@ ExportFile = Annotated[
         allow_leading_hyphen=True,
         validator=_is_no_option,
     ),
-]
-Since = Annotated[
-    datetime | None,
-    Parameter(help="only videos that settled then or later (ISO 8601, UTC if it names no zone)", converter=_moment),
 ]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="as a JSON document")]
 NotRestored = Annotated[

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import msgspec
 
-from worker.cli.parameters import AsJson, Budget, ConfigFile, Name, Priority, Sources, unknown_backfill
+from worker.cli.parameters import (
+    EVERYTHING,
+    AsJson,
+    Budget,
+    Choosing,
+    ConfigFile,
+    Name,
+    Priority,
+    Sources,
+    unknown_backfill,
+)
 from worker.cli.process import Signals, until_signal
 from worker.cli.terminal import AS_ASKED, FINDING, STOPPED_EARLY, complain, err, out
 from worker.config import Loaded, load
@@ -28,6 +38,7 @@ async def plan(
     name: Name = None,
     priority: Priority = None,
     budget_usd: Budget = None,
+    choosing: Choosing = EVERYTHING,
     json: AsJson = False,
 ) -> int:
     """Exit code 0, or 1 if some rows of the sources name no video.
@@ -37,7 +48,7 @@ async def plan(
     if not sources and name is None:
         raise UsageError("plan needs sources, or the --name of a registered backfill")
     texts = sources or []
-    request = Request(texts, name or default_name(texts), priority, budget_usd)
+    request = Request(texts, name or default_name(texts), priority, budget_usd, choosing.filters())
     code = await until_signal(partial(_plan, load(config), config, request, json))
     if code is None:
         complain(f"the plan for {request.name} was told to stop before it was made")

@@ -14,7 +14,9 @@ from cyclopts import Parameter
 
 from worker.app import Application, open_application
 from worker.cli.parameters import (
+    EVERYTHING,
     Budget,
+    Choosing,
     ConfigFile,
     Name,
     NotRestored,
@@ -59,11 +61,12 @@ async def backfill(
     name: Name = None,
     priority: Priority = None,
     budget_usd: Budget = None,
+    choosing: Choosing = EVERYTHING,
     not_restored: NotRestored = False,
     restored: Restored = False,
 ) -> int:
     """Exit code 0 if every video of the backfill is done or skipped, 1 if some are not, 3 if work is left."""
-    request = Request(sources, name or default_name(sources), priority, budget_usd)
+    request = Request(sources, name or default_name(sources), priority, budget_usd, choosing.filters())
     word = word_on_the_past(not_restored=not_restored, restored=restored)
     code = await until_signal(partial(_backfill, load(config), config, request, word))
     return _interrupted(request.name) if code is None else code
@@ -77,10 +80,11 @@ async def enqueue(
     name: Name = None,
     priority: Priority = None,
     budget_usd: Budget = None,
+    choosing: Choosing = EVERYTHING,
     dry_run: Annotated[bool, Parameter(negative="", help="only count what would be registered")] = False,
 ) -> int:
     """Exit code 0 if every row of the sources names a video, 1 if some do not."""
-    request = Request(sources, name or default_name(sources), priority, budget_usd)
+    request = Request(sources, name or default_name(sources), priority, budget_usd, choosing.filters())
     code = await until_signal(partial(_enqueue, load(config), config, request, dry_run))
     return _interrupted(request.name) if code is None else code
 

@@ -23,7 +23,8 @@ def discovered(name: str, found: Discovered, *, is_dry_run: bool) -> str:
         sentence = f"backfill {name}: the sources name {counted(found.named, 'video')}; nothing is registered"
     else:
         sentence = f"backfill {name}: {counted(found.added, 'video')} registered, {found.known:,} known already"
-    return sentence + (f", {counted(found.bad_rows, 'bad row')} skipped" if found.bad_rows else "")
+    left_out = f", {found.left_out:,} left out by the filters" if found.left_out else ""
+    return sentence + left_out + (f", {counted(found.bad_rows, 'bad row')} skipped" if found.bad_rows else "")
 
 
 def exported(name: str, done: Exported, file: Path | None) -> str:

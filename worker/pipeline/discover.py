@@ -35,7 +35,8 @@ class LaneChoice(Struct, frozen=True):
 
 
 class Discovered(Struct):
-    """What a source held: videos that were new, those that were there already, and rows that name no object.
+    """What a source held: videos that were new, those that were there already, rows that name no object, and objects
+    that the filters left out.
 
     `example` is the BUCKET/KEY of the first video.
     """
@@ -43,12 +44,17 @@ class Discovered(Struct):
     added: int = 0
     known: int = 0
     bad_rows: int = 0
+    left_out: int = 0
     example: str | None = None
 
     @property
     def named(self) -> int:
         """Videos that the source named."""
         return self.added + self.known
+
+    def leave_out(self) -> None:
+        """Count an object that is not meant."""
+        self.left_out += 1
 
     def meet(self, item: Object | BadRow) -> Object | None:
         """Take note of what a source gives next: tells the first bad rows and counts all; gives the object, if any."""

@@ -17,6 +17,7 @@ from worker.aws.manifests import BadRow, impossible, read_manifest
 from worker.aws.objects import Objects
 from worker.errors import AwsError, UsageError, Verdict
 from worker.model import Object
+from worker.pipeline.filters import EVERYTHING, SIZE, Choice
 from worker.pipeline.inventory import ROWS_AT_ONCE, Inventory, inventoried
 from worker.pipeline.listing import listing
 
@@ -43,10 +44,11 @@ class Manifest(Struct, frozen=True):
 
 
 class Survey(Struct, frozen=True):
-    """What a manifest names before anything of it is registered."""
+    """What a manifest names, and is meant, before anything of it is registered."""
 
     examples: dict[str, Object]  # one of each bucket
     first_bad_row: BadRow | None
+    leaves_out: bool  # something that is not meant
 
 
 Source = Prefix | Manifest | Inventory
@@ -130,21 +132,26 @@ def default_name(texts: Sequence[str]) -> str:
     return f"{slug[: _LONGEST_NAME - 9]}-{digest}"
 
 
-def survey(manifest: Manifest) -> Survey:
-    """Read a manifest once for the buckets that it names, in the order of their appearance, with an object of each.
+def survey(manifest: Manifest, choice: Choice = EVERYTHING) -> Survey:
+    """Read a manifest once for the buckets of what is meant, in the order of their appearance, with an object of each.
 
     Raises:
-        UsageError: if it cannot be read.
+        UsageError: if it cannot be read, or does not tell of an object what the choice goes by.
 
     """
     examples: dict[str, Object] = {}
-    first_bad_row = None
-    for row in rows_of(manifest, known=examples):
-        if isinstance(row, Object):
+    first_bad_row, leaves_out = None, False
+    for row in rows_of(manifest, known=() if SIZE in choice.needs else examples):
+        if isinstance(row, BadRow):
+            first_bad_row = first_bad_row or row
+        elif unknown := choice.unknown_of(row):
+            where = f"{manifest.text} names {row.bucket}/{row.key} and"
+            raise unknown.untold(where, f"write {unknown.attribute} into each line")
+        elif choice.takes(row):
             examples.setdefault(row.bucket, row)
-        elif first_bad_row is None:
-            first_bad_row = row
-    return Survey(examples, first_bad_row)
+        else:
+            leaves_out = True
+    return Survey(examples, first_bad_row, leaves_out)
 
 
 async def objects_of(source: Source, objects: Objects) -> AsyncGenerator[Object | BadRow, None]:
