@@ -43,7 +43,7 @@ async def test_settled_jobs_teach(steps: Steps):
     assert past.experience.minutes_per_gb.mean == pytest.approx(1e9 / SIZE_BYTES)
     assert past.experience.mean_seconds(1.0) == pytest.approx(90)
     assert past.experience.labels.mean == pytest.approx(45)
-    assert past.experience.labels_a_page == pytest.approx(30)
+    assert past.experience.labels_a_page == pytest.approx(22.5)
 
 
 async def test_jobs_of_other_backfills_teach_until_there_are_own_ones(steps: Steps):
