@@ -165,6 +165,16 @@ def test_quota_compares_the_worker_with_what_sdks_do():
         assert figures["over_ideal"] > 0.9
 
 
+def test_plan_is_compared_with_what_came_true():
+    """Time and cost of the rest, as predicted and as they were, and how far they are off."""
+    result = quick("plan")
+    assert result.keys() == ABOUT | {"videos", "settled", "settings", "targets"}
+    [setting] = result["settings"]
+    assert setting.keys() == {"quota", "left", "learned_from_jobs", "binds", "off"} | result["targets"].keys()
+    assert setting["learned_from_jobs"] >= result["settled"]
+    assert all(setting[name].keys() == {"predicted", "true"} for name in result["targets"])
+
+
 def test_ideal_run_waits_for_pace_slots_and_pages():
     """Four videos with two slots, a start and two pages a second."""
     videos = [Ran(5.0, 1), Ran(4.0, 1), Ran(1.0, 3), Ran(1.0, 1)]
