@@ -148,4 +148,7 @@ ELSEWHERE = {
     *("write_retry_down", "retry_batch", "mark_purging", "purge_videos", "purge_jobs", "forget_backfill"),
 }
 """Each has tests of its own."""
-CALLED_BY_VARIABLE = {"HeadObject", "StartContentModeration", "GetContentModeration", "ReceiveMessage"}
+CALLED_BY_VARIABLE = {
+    *("HeadObject", "StartContentModeration", "GetContentModeration"),
+    *("ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch"),
+}
