@@ -18,7 +18,7 @@ import asyncpg
 from msgspec import Struct, json
 
 from benchmarks.rig import Rig, machine, open_rig, watched
-from benchmarks.stored import store
+from benchmarks.stored import LABELS_A_JOB, store
 from worker.local.analysts.taxonomy import TAXONOMY
 
 FORMATS = ("parquet", "csv", "jsonl")
@@ -67,7 +67,7 @@ async def fill(database_url: str, labels: int) -> None:
     """Store the labels."""
     connection = await asyncpg.connect(database_url)
     await connection.execute(LANE)
-    await store(connection, labels)
+    await store(connection, jobs=labels // LABELS_A_JOB, labels=LABELS_A_JOB)
     await connection.close()
 
 

@@ -37,13 +37,12 @@ from benchmarks.rig import (
     stop,
     until,
 )
-from benchmarks.stored import FIRST_UNSTORED, leave_room, store
+from benchmarks.stored import FIRST_UNSTORED, LABELS_A_JOB, leave_room, store
 from worker.local.analysts.taxonomy import TAXONOMY
 
 WORKER = "worker"
 TARGETS = {"boto3_executemany": 5.0, "boto3_copy": 3.0, "straight_line": 1.0, "bare_http": 0.7}
 TARGET_OF_STORED = 0.9
-LABELS_A_JOB = 1000  # of what was stored before
 STARTED = "started"  # the database of the worker that started the jobs
 REHEARSAL = "rehearsal"
 LANE_SETTINGS = {"start_per_second": 1000, "get_per_second": 10_000, "concurrent_jobs": 1000}

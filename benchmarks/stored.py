@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 
+LABELS_A_JOB = 1000  # where it does not matter how many
 FIRST_UNSTORED = 10_000_000  # job and video ids from here on are left to the worker: what is stored is older
 
 STORE = (

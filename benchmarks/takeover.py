@@ -19,7 +19,7 @@ from benchmarks.rig import LANE, Rig
 
 STANDING_BY = "standing by: the lane is owned by another process"
 TAKEN = "lane taken"
-SERVED = "health and metrics are served"
+SERVED = "pages, health and metrics are served"
 LOOK_SECONDS = 0.05
 LATEST_START = "select started_at_ms from job order by number desc limit 1"
 FIRST_START = "select min(started_at_ms) from job where started_at_ms > ?"

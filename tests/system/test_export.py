@@ -55,7 +55,7 @@ async def fill(url: str, labels: int) -> None:
     """Store a backfill named `stored`."""
     async with connected(url) as connection:
         await connection.execute(LANE)
-        await store(connection, labels)
+        await store(connection, jobs=labels // LABELS_A_JOB, labels=LABELS_A_JOB)
 
 
 @pytest.fixture
