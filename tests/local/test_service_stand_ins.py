@@ -104,7 +104,7 @@ def test_analysed_jobs_end_with_their_analysis_and_survive(portal: BlockingPorta
         database = Database(tmp_path / "local-service.sqlite", speed=1)
         faults = Faults(database.clock)
         endings = Endings(Notices(Channels({}), faults, to_sns=False), Queues(database), None, faults)
-        runner = AnalysingRunner(database, endings, lambda: watcher, AnyObject())
+        runner = AnalysingRunner(database, endings, lambda: watcher, AnyObject(), 2)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(runner.run)
             await meanwhile(database, runner)
