@@ -29,9 +29,12 @@ STARTS_PER_SECOND = 2000.0
 HOURS_SECONDS = 36_000.0  # that a job takes, and before it is asked for without a notice
 STEADY_MB = 0.1  # what may change between two looks at memory that has settled down
 LONGEST_SECONDS = 60.0
-FILLED_WITHIN_SECONDS = 1800.0
+FILLED_WITHIN_SECONDS = 7200.0
 ARCHIVE = "s3://synthetic-archive/"
-FULL = "select count(*) >= $1 from job where state = 'running'"
+FULL = """
+select case when (report ->> 'slots_used')::int >= $1 then (select count(*) >= $1 from job where state = 'running') end
+  from lane
+"""
 TARGETS = {"more_mb": {"unique": 60.0}, "takeover_seconds": {"first_start": 10.0}}
 
 
