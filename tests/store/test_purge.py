@@ -164,6 +164,22 @@ async def test_registering_and_purging_at_once_leave_true_books(steps: Steps):
         assert await steps.value(videos, backfill.id) == (0 if was_purged else 1 + added)
 
 
+async def test_registering_into_what_has_just_gone_is_refused(steps: Steps):
+    """A registration that waits for the purge to end finds no backfill any more, and says so."""
+    owner, backfill = await steps.own(), await steps.backfill()
+    await steps.register(backfill, owner, ["a.mp4"])
+    async with steps.database.transaction("another") as purging:
+        await purging.execute(SQL["lock_tallies_of_backfill"], backfill.id)
+        registering = asyncio.create_task(steps.register(backfill, owner, ["b.mp4"]))
+        await steps.until_somebody_waits()
+        for table in ("video", "tally"):
+            await purging.execute(f"delete from {table} where backfill_id = $1", backfill.id)
+        await purging.execute("delete from backfill where id = $1", backfill.id)
+    with pytest.raises(UsageError, match="is being purged; nothing is registered into it"):
+        await registering
+    assert await steps.value("select count(*) from video") == 0
+
+
 async def test_attaching_while_the_buyer_is_purged_loses_nothing(steps: Steps):
     """Videos of another backfill that meet a job which is going either share it, or buy it anew."""
     owner, first, second = await steps.own(), await steps.backfill("first"), await steps.backfill("second")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
@@ -145,10 +146,11 @@ class Registry:
         async with self._database.transaction("register") as connection:
             await connection.execute(SQL["make_staging"])
             await connection.copy_records_to_table("staged_video", records=records, columns=_STAGED)
-            added = int(await connection.fetchval(SQL["register_staged"], backfill.id))
-            if not await connection.fetchval(SQL["share_backfill_if_kept"], backfill.id):
-                raise UsageError(f"backfill {backfill.name} is being purged; nothing is registered into it")
-            return added
+            with suppress(asyncpg.ForeignKeyViolationError):  # it went while its tally was waited for
+                added = int(await connection.fetchval(SQL["register_staged"], backfill.id))
+                if await connection.fetchval(SQL["share_backfill_if_kept"], backfill.id):
+                    return added
+            raise UsageError(f"backfill {backfill.name} is being purged; nothing is registered into it")
 
     @patient
     async def progress(self, name: str) -> Progress:
