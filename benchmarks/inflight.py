@@ -48,13 +48,17 @@ class Ground:
         self._steady_seconds = steady_seconds
         self._lease_seconds = lease_seconds
 
+    def register(self, url: str, jobs: int) -> None:
+        """Register the archive in a process of its own, so that no worker has its memory from that."""
+        self._rig.output(self._rig.worker("enqueue", ARCHIVE, config=self._config(url, jobs)))
+
     def worker(self, url: str, jobs: int) -> Popen[str]:
-        """A worker that registers the archive, and has so many slots for it."""
-        return self._rig.worker("backfill", ARCHIVE, config=self._config(url, jobs))
+        """A worker with so many slots."""
+        return self._rig.worker("run", config=self._config(url, jobs))
 
     async def standing_by(self, url: str, jobs: int) -> Popen[str]:
         """A worker that waits for the lane."""
-        worker = self._rig.worker("run", config=self._config(url, jobs))
+        worker = self.worker(url, jobs)
         await self._rig.until_logged(worker, STANDING_BY)
         return worker
 
@@ -106,6 +110,7 @@ async def with_few(rig: Rig, ground: Ground) -> dict[str, float]:
     """The memory of a worker with few jobs."""
     url = await rig.database("few")
     connection = await asyncpg.connect(url)
+    ground.register(url, FEW)
     worker = ground.worker(url, FEW)
     memory = await ground.settled_memory(worker, connection, FEW)
     stop(worker)
@@ -118,6 +123,7 @@ async def with_many(rig: Rig, ground: Ground, many: int, memory: dict[str, dict[
     url = await rig.database("many")
     connection = await asyncpg.connect(url)
     await record_handovers(connection)
+    ground.register(url, many)
     first = ground.worker(url, many)
     memory["many"] = await ground.settled_memory(first, connection, many)
     second = await ground.standing_by(url, many)
