@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import anyio
+from msgspec import Struct
 
 from worker.app import Access
 from worker.aws.objects import Objects
@@ -17,8 +18,8 @@ from worker.errors import AwsError, UsageError
 from worker.flow.descriptors import blocks
 from worker.local.child import publish_folder
 from worker.model import Object
-from worker.pipeline.discover import LaneChoice, lanes_in
-from worker.pipeline.filters import DATE, KEY, SIZE, STORAGE_CLASS, Choice
+from worker.pipeline.discover import Discovered, LaneChoice, lanes_in
+from worker.pipeline.filters import DATE, KEY, SIZE, STORAGE_CLASS, Choice, Filters, chosen
 from worker.pipeline.inventory import Inventory
 from worker.pipeline.inventory import manifest_of as inventory_manifest
 from worker.pipeline.sources import Manifest, Prefix, Source, manifest_of, objects_of, parse_source, survey
@@ -26,6 +27,16 @@ from worker.pipeline.sources import Manifest, Prefix, Source, manifest_of, objec
 STANDARD_INPUT = "-"
 TOLD = {"key": KEY, "size": SIZE, "last_modified_date": DATE, "storage_class": STORAGE_CLASS}
 """What an inventory tells, by its columns."""
+
+
+class Request(Struct, frozen=True):
+    """What is meant: what the filters choose of the sources, as the operator wrote them; and of which backfill."""
+
+    sources: Sequence[str]
+    name: str
+    priority: int | None = None
+    budget_usd: float | None = None
+    filters: Filters = Filters()
 
 
 async def admitted(
@@ -49,6 +60,18 @@ async def admitted(
             case _:
                 await _admit_prefix(source, buckets)
     return sources, buckets
+
+
+async def objects_meant(
+    sources: Sequence[Source], buckets: Buckets, choice: Choice, found: Discovered
+) -> AsyncGenerator[Object, None]:
+    """The objects that the sources name and the choice takes, counted as new; `found` is counted up as it goes."""
+    for source in sources:
+        async with aclosing(objects_of(source, await buckets.reader_of(source))) as objects:
+            async for item in chosen(objects, choice, source.text, found.leave_out):
+                if named := found.meet(item):
+                    found.added += 1
+                    yield named
 
 
 async def _admit_prefix(source: Prefix, buckets: Buckets) -> None:

@@ -6,23 +6,11 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
 
-from msgspec import Struct
-
-from worker.admission import Buckets, admitted
+from worker.admission import Buckets, Request, admitted, objects_meant
 from worker.app import Application
 from worker.pipeline.discover import Discovered, discover
-from worker.pipeline.filters import Choice, Filters, chosen
+from worker.pipeline.filters import Choice, chosen
 from worker.pipeline.sources import Source, objects_of
-
-
-class Request(Struct, frozen=True):
-    """What to register: what the filters choose of the sources, as the operator wrote them; and where to."""
-
-    sources: Sequence[str]
-    name: str
-    priority: int | None = None
-    budget_usd: float | None = None
-    filters: Filters = Filters()
 
 
 async def enqueue(application: Application, request: Request, found: Discovered) -> None:
@@ -58,10 +46,9 @@ async def count(application: Application, request: Request, found: Discovered) -
     async with AsyncExitStack() as stack:
         choice = Choice(request.filters)
         sources, buckets = await _admitted(application, request.sources, choice, stack)
-        for source in sources:
-            async with aclosing(objects_of(source, await buckets.reader_of(source))) as objects:
-                async for item in chosen(objects, choice, source.text, found.leave_out):
-                    found.added += found.meet(item) is not None
+        async with aclosing(objects_meant(sources, buckets, choice, found)) as objects:
+            async for _ in objects:
+                pass
 
 
 async def _admitted(

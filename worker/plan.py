@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, aclosing
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 from msgspec import Struct, field
 
-from worker.admission import admitted
+from worker.admission import Request, admitted, objects_meant
 from worker.app import Access, open_store, with_local_service
 from worker.config import Lane as LaneSettings
 from worker.config import Loaded, Moderation, Settings
@@ -18,25 +18,14 @@ from worker.errors import DatabaseError
 from worker.flow.estimate import UNKNOWN_SIZE_BYTES
 from worker.model import Backfill, Object, ResolvedObject
 from worker.pipeline.discover import Discovered, choose_lane
-from worker.pipeline.filters import Choice, Filters, chosen
+from worker.pipeline.filters import Choice
 from worker.pipeline.refusals import rejected_at_head
-from worker.pipeline.sources import objects_of
 from worker.planning.census import Census
 from worker.planning.experience import Experience, guessed
 from worker.planning.prediction import Lane, Prediction, Question, Queue, Shares, Terms, Work, predict
 from worker.planning.simulation import Quota
 from worker.store.history import History, Past
 from worker.store.registry import Progress, Registry
-
-
-class Request(Struct, frozen=True):
-    """What to plan: sources as the operator wrote them, or without any what is left of a backfill of that name."""
-
-    sources: Sequence[str]
-    name: str
-    priority: int | None = None
-    budget_usd: float | None = None
-    filters: Filters = Filters()
 
 
 class Named(Struct):
@@ -124,12 +113,9 @@ async def _named(loaded: Loaded, config_file: Path, request: Request, found: Dis
         numbers = {name: number for number, name in enumerate(settings.lanes)}
         choice = Choice(request.filters)
         sources, buckets = await admitted(Access(settings, loaded.settings), request.sources, choice, numbers, stack)
-        for source in sources:
-            async with aclosing(objects_of(source, await buckets.reader_of(source))) as objects:
-                async for item in chosen(objects, choice, source.text, found.leave_out):
-                    if video := found.meet(item):
-                        found.added += 1
-                        _count(video, named, choose_lane(video, buckets.lanes[video.bucket]).name)
+        async with aclosing(objects_meant(sources, buckets, choice, found)) as objects:
+            async for video in objects:
+                _count(video, named, choose_lane(video, buckets.lanes[video.bucket]).name)
     return named
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from worker.admission import Request
 from worker.cli.parameters import (
     EVERYTHING,
     AsJson,
@@ -26,7 +27,6 @@ from worker.display.progress import counting
 from worker.errors import UsageError
 from worker.pipeline.discover import Discovered
 from worker.pipeline.sources import default_name
-from worker.plan import Request
 from worker.plan import plan as planned
 
 

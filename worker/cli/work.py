@@ -12,6 +12,7 @@ import anyio
 import structlog
 from cyclopts import Parameter
 
+from worker.admission import Request
 from worker.app import Application, open_application
 from worker.cli.parameters import (
     EVERYTHING,
@@ -32,7 +33,7 @@ from worker.display.decisions import held_up
 from worker.display.figures import counted
 from worker.display.progress import counting, progress_shown
 from worker.display.summary import discovered, summary
-from worker.enqueue import Request, count
+from worker.enqueue import count
 from worker.enqueue import enqueue as enqueue_sources
 from worker.errors import UsageError
 from worker.flow.signal import Signal
