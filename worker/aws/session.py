@@ -58,7 +58,9 @@ class Access(Struct, frozen=True):
 
     async def requests(self, service: str, stack: AsyncExitStack) -> Requests:
         """Requests to a service, open as long as the stack."""
-        return await _requests(self.session, service, self.lane, self.credentials, stack)
+        connections = Connections(service)
+        client = await stack.enter_async_context(_client(self.session, service, self.lane, connections))
+        return Requests(client, self.credentials, connections.session)
 
 
 class Clients(Struct, frozen=True):
@@ -118,18 +120,18 @@ async def open_clients(lane: Lane, given: Credentials | None = None) -> AsyncIte
     """
     async with AsyncExitStack() as stack:
         made = await anyio.to_thread.run_sync(anyio.run, _make, lane, given, stack, limiter=_MAKING)
-        account_id = await _account_of(made.session, lane)
-        if isinstance(made.credentials, RenewedCredentials):
-            made.credentials.guard = _same_account(lane, account_id)
-        quotas = await _quotas_of(made.session, lane)
+        access = made.access
+        account_id = await _account_of(access.session, lane)
+        if isinstance(access.credentials, RenewedCredentials):
+            access.credentials.guard = _same_account(lane, account_id)
+        quotas = await _quotas_of(access.session, lane)
         yield Clients(made.rekognition, made.sqs, made.s3, account_id, quotas)
 
 
 class _Made(Struct, frozen=True):
     """What the SDK makes for one lane before anything is called."""
 
-    credentials: AioCredentials
-    session: aioboto3.Session
+    access: Access
     rekognition: Requests
     sqs: Requests
     s3: Requests
@@ -142,10 +144,8 @@ async def _make(lane: Lane, given: Credentials | None, stack: AsyncExitStack) ->
         UsageError: if the profile does not exist.
 
     """
-    credentials = await _credentials(lane, given, stack)
-    session = _session(lane, credentials)
-    services = ("rekognition", "sqs", "s3")
-    return _Made(credentials, session, *[await _requests(session, name, lane, credentials, stack) for name in services])
+    access = await _access(lane, given, stack)
+    return _Made(access, *[await access.requests(service, stack) for service in ("rekognition", "sqs", "s3")])
 
 
 @asynccontextmanager
@@ -157,14 +157,18 @@ async def open_access(lane: Lane, given: Credentials | None = None) -> AsyncIter
 
     """
     async with AsyncExitStack() as stack:
-        credentials = await _credentials(lane, given, stack)
-        yield Access(lane, credentials, _session(lane, credentials))
+        yield await _access(lane, given, stack)
 
 
 async def bucket_requests(lane: Lane, given: Credentials | None, stack: AsyncExitStack) -> Requests:
     """S3 in a lane's account and region, for looking at sources."""
-    access = await stack.enter_async_context(open_access(lane, given))
+    access = await _access(lane, given, stack)
     return await access.requests("s3", stack)
+
+
+async def _access(lane: Lane, given: Credentials | None, stack: AsyncExitStack) -> Access:
+    credentials = await _credentials(lane, given, stack)
+    return Access(lane, credentials, _session(lane, credentials))
 
 
 async def _credentials(lane: Lane, given: Credentials | None, stack: AsyncExitStack) -> AioCredentials:
@@ -215,14 +219,6 @@ def _session(lane: Lane, credentials: Found) -> aioboto3.Session:
     if isinstance(credentials, RenewedCredentials):
         session.register("after-call", credentials.refused)
     return aioboto3.Session(botocore_session=session)
-
-
-async def _requests(
-    session: aioboto3.Session, service: str, lane: Lane, credentials: AioCredentials, stack: AsyncExitStack
-) -> Requests:
-    connections = Connections(service)
-    client = await stack.enter_async_context(_client(session, service, lane, connections))
-    return Requests(client, credentials, connections.session)
 
 
 def _client(session: aioboto3.Session, service: str, lane: Lane, connections: Connections | None = None) -> Any:
