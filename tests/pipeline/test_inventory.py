@@ -229,5 +229,5 @@ def test_inventory_without_pyarrow_is_told(shelf: Shelf):
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert done.stderr == "modworker: an inventory in Parquet or ORC needs pyarrow: install modworker[arrow]\n"
+    assert done.stderr == "modworker: Parquet and ORC need pyarrow: install modworker[arrow], or take CSV\n"
     assert asyncio.run(rows_in(shelf.site.database_url, "select from backfill")) == []

@@ -251,7 +251,7 @@ def test_parquet_without_pyarrow_is_told(stored: Site, tmp_path: Path):
     export = ("export", "--name", "stored", "--to")
     done = _program(stored, WITHOUT_PYARROW, *export, str(tmp_path / "a.parquet"))
     assert done.returncode == 2
-    assert done.stderr == "modworker: Parquet needs pyarrow: install modworker[arrow], or write .csv or .jsonl\n"
+    assert done.stderr == "modworker: Parquet and ORC need pyarrow: install modworker[arrow], or take CSV\n"
     assert _program(stored, WITHOUT_PYARROW, *export, str(tmp_path / "a.csv")).returncode == 0
     assert files_in(tmp_path) == {"a.csv"}
 

@@ -7,15 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from worker.arrow import ParquetFile, dataset, pa
 from worker.aws.inventories import COLUMNS, Row
 from worker.errors import UsageError
-
-try:
-    import pyarrow as pa
-    from pyarrow import dataset
-    from pyarrow.parquet import ParquetFile
-except ModuleNotFoundError as error:
-    raise UsageError("an inventory in Parquet or ORC needs pyarrow: install modworker[arrow]") from error
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ROWS_AT_ONCE = 10_000

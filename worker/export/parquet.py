@@ -8,14 +8,8 @@ from typing import BinaryIO
 
 from msgspec import json
 
-from worker.errors import UsageError
+from worker.arrow import ParquetWriter, pa
 from worker.store.exports import COLUMNS, Rows
-
-try:
-    import pyarrow as pa
-    from pyarrow.parquet import ParquetWriter
-except ModuleNotFoundError as error:
-    raise UsageError("Parquet needs pyarrow: install modworker[arrow], or write .csv or .jsonl") from error
 
 ROWS_A_GROUP = 131_072  # the least that readers advise, and some 30 MB of memory here
 
