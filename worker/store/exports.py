@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from worker.errors import DatabaseError, UsageError
 from worker.store.database import SQL, TRANSIENT, Connection, Database
+from worker.store.windows import windows
 
 WINDOW = 1_000  # ids of jobs a statement: few enough for the planner to go by indexes, whatever its statistics say
 ROWS_AT_ONCE = 5_000
@@ -46,17 +47,11 @@ class Snapshot:
 
     async def batches(self) -> AsyncGenerator[Rows, None]:
         """Rows of `COLUMNS`, some at a time."""
-        for first, last in self._windows():
+        for first, last in windows(self._extent.first, self._extent.last, WINDOW):
             window = (self._extent.backfill_id, first, last, self._since)
             cursor = await self._connection.cursor(SQL["labels_of_jobs"], *window, timeout=LONGEST_SECONDS)
             while rows := await cursor.fetch(ROWS_AT_ONCE, timeout=LONGEST_SECONDS):
                 yield rows
-
-    def _windows(self) -> Iterator[tuple[int, int]]:
-        if self._extent.first is None or self._extent.last is None:
-            return
-        for first in range(self._extent.first, self._extent.last + 1, WINDOW):
-            yield first, min(first + WINDOW - 1, self._extent.last)
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from worker.errors import UsageError
 from worker.model import VIDEO_STATES, Backfill
 from worker.store import audit
 from worker.store.database import SQL, Connection, Database, patient
+from worker.store.windows import windows
 
 WINDOW = 1_000  # ids a transaction: at most so many videos, or jobs with all their detections
 BATCH_SECONDS = 3600.0  # a job may have any number of detections
@@ -72,9 +73,7 @@ class Purge:
         """The ids from the first to the last that the statement tells, both ends counted, in windows."""
         async with self._database.unlimited() as connection:
             row = await connection.fetchrow(SQL[statement], self._backfill.id, timeout=BATCH_SECONDS)
-        if row is None or row["first"] is None:
-            return []
-        return [(id_, min(id_ + WINDOW - 1, row["last"])) for id_ in range(row["first"], row["last"] + 1, WINDOW)]
+        return list(windows(row["first"], row["last"], WINDOW)) if row else []
 
     @patient
     async def _remove_videos(self, first: int, last: int) -> Purged:
