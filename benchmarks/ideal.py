@@ -7,13 +7,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-
-class Quota(Struct, frozen=True):
-    """What an account may do: starts and page reads a second, and running jobs."""
-
-    start_per_second: float
-    get_per_second: float
-    concurrent_jobs: int
+from worker.planning.simulation import Quota
 
 
 class Ran(Struct, frozen=True):

@@ -28,10 +28,11 @@ from typing import Any
 import asyncpg
 from msgspec import Struct, json
 
-from benchmarks.ideal import Quota, Ran, ideal_seconds
+from benchmarks.ideal import Ran, ideal_seconds
 from benchmarks.rig import REGION, Rig, cpu_seconds, ledger, machine, open_rig, stop
 from benchmarks.sdk_programs import PROGRAMS, Task
 from worker.aws.rekognition import GET, START
+from worker.planning.simulation import Quota
 
 WORKER = "worker"
 ARCHIVE = "synthetic-archive"

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ideal import Quota, Ran, ideal_seconds
+from benchmarks.ideal import Ran, ideal_seconds
+from worker.planning.simulation import Quota
 
 ROOT = Path(__file__).parents[1]
 ABOUT = {"benchmark", "machine", "load_before", "python", "postgresql", "date"}
