@@ -74,16 +74,15 @@ class WorkerProcess:
 
         """
         gc.freeze()  # what was imported stays, and no collection need look at it again
-        await self._application.register_lanes(self._application.settings)
-        pages_in, pages_out = anyio.create_memory_object_stream[Page](PAGES_IN_FLIGHT)
         application = self._application
-        pages = Pages(application.database)
-        writer = Writer(pages, self._jobs, self._metrics, self._out_of_hand, application.traces)
+        await application.register_lanes(application.settings)
+        pages_in, pages_out = anyio.create_memory_object_stream[Page](PAGES_IN_FLIGHT)
+        writer = Writer(Pages(application.database), self._jobs, self._metrics, self._out_of_hand, application.traces)
         async with anyio.create_task_group() as duties:
             duties.start_soon(every, BOOKS_SECONDS, self._publish_books)
             duties.start_soon(every, BOOKS_SECONDS, self._stop_failing)
             duties.start_soon(every, PAST_SECONDS, self._stop_suspected)
-            if self._application.settings.database.is_embedded:
+            if application.settings.database.is_embedded:
                 await self._watch_the_disk()
                 duties.start_soon(every, BOOKS_SECONDS, self._watch_the_disk)
             duties.start_soon(every, SCHEMA_SECONDS, self._upgrades.refuse_newer_schema)

@@ -15,8 +15,8 @@ import pytest
 from msgspec import Struct
 
 from tests.deploy.stack import TEMPLATE, bring_up
-from tests.deploy.test_aws_commands import run
-from tests.deploy.test_aws_permissions import EXTERNAL_ID, HOST, reset
+from tests.deploy.test_aws_commands import ROLES, run
+from tests.deploy.test_aws_permissions import EXTERNAL_ID, HOST, ROLE, reset
 from tests.deploy.test_aws_policies import (
     ACCOUNT,
     ATTRIBUTES,
@@ -35,15 +35,6 @@ __all__ = ["moto_url"]
 NAME = "moderation"
 KEY_ARN = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 HOST_ARN = f"arn:aws:iam::{ACCOUNT}:role/{HOST}"
-GRANTED = {
-    "work": "worker-policy.json",
-    "listing": "worker-policy-listing.json",
-    "inventory": "worker-policy-inventory.json",
-    "kms": "worker-policy-kms.json",
-    "quotas": "worker-policy-quotas.json",
-    "doctor": "worker-policy-doctor.json",
-}
-"""Policy of the worker's role -> its file."""
 
 
 class Stack(Struct, frozen=True):
@@ -116,7 +107,7 @@ def test_roles_are_those_of_the_files(stack: Stack):
     """Trusts and policies, statement by statement."""
     trust, granted = stack.role("RoleArn")
     assert trust == stack.as_named("worker-role-trust.json")
-    assert granted == {policy: stack.as_named(file) for policy, file in GRANTED.items()}
+    assert granted == {policy: stack.as_named(file) for policy, file in ROLES[ROLE].items()}
     trust, granted = stack.role("PublishRoleArn")
     assert trust == stack.as_named("publish-role-trust.json")
     assert granted == {"publish": stack.as_named("publish-role-policy.json")}

@@ -15,6 +15,7 @@ from worker.config import Lane
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}
 S3 = "http://s3.amazonaws.com/doc/2006-03-01/"
 STS = "https://sts.amazonaws.com/doc/2011-06-15/"
 

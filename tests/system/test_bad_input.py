@@ -15,17 +15,9 @@ from anyio.from_thread import BlockingPortal
 
 from tests.system.desk import Desk
 from tests.system.site import Sections, Site, finished, until
-from tests.system.small_aws import ACCOUNT, SmallAws, small_aws
+from tests.system.small_aws import ACCOUNT, SmallAws
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
-
-
-@pytest.fixture
-def aws(portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallAws]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    with portal.wrap_async_context_manager(small_aws()) as aws:
-        yield aws
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -17,10 +17,9 @@ from anyio.from_thread import BlockingPortal
 from tests.system.desk import Desk
 from tests.system.processes import WorkerProcess
 from tests.system.site import ROOT, Site, finished, jobs_faster, kill, until
-from tests.system.small_aws import SmallAws, small_aws
+from tests.system.small_aws import CREDENTIALS, SmallAws
 
 ARCHIVE = "s3://synthetic-archive/"
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}
 WATCH_BUDGET = """
 do $do$ begin
 create table overrun (spent_usd numeric, reserved_usd numeric);
@@ -57,14 +56,6 @@ def query(portal: BlockingPortal, database_url: str) -> Query:
             await connection.close()
 
     return lambda sql: portal.call(ask, sql)
-
-
-@pytest.fixture
-def aws(portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallAws]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", CREDENTIALS["AWS_ACCESS_KEY_ID"])
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CREDENTIALS["AWS_SECRET_ACCESS_KEY"])
-    with portal.wrap_async_context_manager(small_aws()) as aws:
-        yield aws
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
@@ -13,7 +13,7 @@ from anyio.from_thread import BlockingPortal
 from tests.store.steps import Steps
 from tests.system.desk import Desk
 from tests.system.site import Sections, Site, jobs_faster
-from tests.system.small_aws import SmallAws, small_aws
+from tests.system.small_aws import SmallAws
 from worker.store.database import open_database
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -36,14 +36,6 @@ def value(portal: BlockingPortal, database_url: str) -> Value:
             await connection.close()
 
     return lambda sql, *arguments: portal.call(ask, sql, *arguments)
-
-
-@pytest.fixture
-def aws(portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallAws]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    with portal.wrap_async_context_manager(small_aws()) as aws:
-        yield aws
 
 
 @pytest.fixture
