@@ -57,7 +57,7 @@ MUTANTS = (
         "a message deleted before its mark is committed",
         "worker/pipeline/complete.py",
         "    marked = await jobs.mark_finished(lane.id, notices)\n",
-        "    await _delete(lane, [notice.receipt_handle for notice in notices])\n"
+        "    await delete(lane, lane.queue, [notice.receipt_handle for notice in notices])\n"
         "    marked = await jobs.mark_finished(lane.id, notices)\n",
         "tests/system/test_crash_points.py -k point_8_message",
     ),

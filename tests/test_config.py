@@ -342,6 +342,37 @@ def test_every_unknown_variable_is_named(mistakes):
     assert [mistake.split(":")[0] for mistake in found] == ["MODWORKER_DATABSE__URL", "MODWORKER_DATABSE__POOL_SIZE"]
 
 
+def test_arrivals_have_a_queue_of_their_own(mistakes):
+    """Of the lane's region; neither that in which a lane hears of its jobs, nor another lane's."""
+
+    def taken(lane: str, queue: str, region: str = "us-east-1") -> str:
+        url = f"https://sqs.{region}.amazonaws.com/{ACCOUNT}/{queue}"
+        return f'[lanes.{lane}]{LANE.replace("/moderation", f"/{lane}")}[lanes.{lane}.arrivals]\nqueue_url = "{url}"\n'
+
+    assert mistakes(taken("a", "uploads") + taken("b", "others")) == []
+    key = "lanes.b.arrivals.queue_url"
+    assert mistakes(taken("a", "uploads") + taken("b", "a")) == [
+        f"{key}: is the queue in which lane a hears of its jobs; write a queue of their own"
+    ]
+    assert mistakes(taken("a", "uploads") + taken("b", "uploads")) == [
+        f"{key}: is the queue of the arrivals of lane a too; let one lane take them"
+    ]
+    assert mistakes(taken("b", "uploads", "eu-west-1")) == [
+        f"{key}: is in eu-west-1, the lane in us-east-1; write one of the lane's region"
+    ]
+
+
+def test_patterns_of_arrivals_are_one_or_more(mistakes):
+    """One text is one pattern, in a variable too; what is no text is told by its key."""
+    arrivals = LOCAL_LANE + "[lanes.main.arrivals]\n"
+    assert mistakes(arrivals + 'match = "*.mp4"\nexclude = ["a*", "b*"]') == []
+    assert mistakes(arrivals, {"MODWORKER_LANES__MAIN__ARRIVALS__MATCH": "*.mp4"}) == []
+    assert mistakes(arrivals + "match = 3\nexclude = [3]") == [
+        'lanes.main.arrivals.match: is 3; write a list of texts, such as ["*.mp4"]',
+        "lanes.main.arrivals.exclude: is 3; write text in quotes",
+    ]
+
+
 def test_a_mistake_between_keys_names_the_variable_too(mistakes):
     """A queue given by the environment that another lane has already is blamed on the variable."""
     queue = f"https://sqs.us-east-1.amazonaws.com/{ACCOUNT}/moderation"
@@ -567,6 +598,7 @@ def test_the_example_names_every_setting_with_its_default(tmp_path):
     assert set(example) - second_lane == set(defaults)
     changed = {name for name in defaults if example[name] != defaults[name]}
     fixed = {f"lanes.main.{key}" for key in ("queue_url", "sns_topic_arn", "publish_role_arn")}
+    fixed |= {f"lanes.main.arrivals.{key}" for key in ("queue_url", "match", "exclude")}
     optional = {name for name in defaults if defaults[name] is None}
     assert changed == {"database.url"} | fixed | optional
     assert set(load(path, {}).settings.lanes) == {"main", "ireland"}

@@ -65,11 +65,13 @@ class Lane:
         config = settings.lanes[name]
         config = clients.quotas.within(config) if clients.quotas else config
         self.name = name
+        self.config = config
         self.settings = settings
         self.owner = owner
         self.channels = channels
         self.rekognition = Rekognition(clients.rekognition)
         self.queue = Queue(clients.sqs, config.queue_url)
+        self.arrivals_queue = Queue(clients.sqs, config.arrivals.queue_url)
         self.objects = Objects(clients.s3)
         self.metrics = metrics
         self.traces = traces
@@ -83,6 +85,7 @@ class Lane:
         self.readable: dict[str, Object] = {}  # an object of each bucket that HEAD has found; written by start
         self.denial = Denial(settings.worker.probe_seconds)  # no work while the account refuses us
         self.queue_denial = Denial(settings.worker.probe_seconds)  # without the queue, overdue jobs are asked for
+        self.arrivals_denial = Denial(settings.worker.probe_seconds)
         self.starts = 0  # that succeeded, as do all that are counted here
         self.gets = 0
         self.hidden_in_a_row = 0  # objects that Rekognition could not get, since a Start succeeded

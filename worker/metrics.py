@@ -57,6 +57,9 @@ class Metrics:
         self._write_seconds = histogram("write_seconds", "Time that writing a group took", buckets=_WRITE_SECONDS)
         self._write_rows = histogram("write_rows", "Detections in a written group", buckets=_WRITE_ROWS)
         self._notices = counter("notices", "Completion messages by what became of them", "lane", "outcome")
+        self._arrivals = counter(
+            "arrivals", "Objects that arrived, and messages of none, by what became of them", "lane", "outcome"
+        )
         self._overdue = counter("overdue", "Jobs asked after without a notice, by what was found", "lane", "outcome")
         self._spend = gauge("spend_usd", "Spent, reserved and budget", "backfill", "kind")
         self._result_age = gauge("result_age_seconds", "Age of the oldest result not yet fetched; 0 for none")
@@ -103,6 +106,10 @@ class Metrics:
     def noticed(self, lane: str, outcome: str, count: int = 1) -> None:
         """Completion messages met this outcome."""
         self._notices.labels(lane, outcome).inc(count)
+
+    def arrived(self, lane: str, outcome: str, count: int = 1) -> None:
+        """Objects of event notifications met this outcome, or messages that tell of none."""
+        self._arrivals.labels(lane, outcome).inc(count)
 
     def overdue(self, lane: str, outcome: str, count: int = 1) -> None:
         """Jobs without a notice met this outcome."""

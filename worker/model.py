@@ -17,6 +17,7 @@ SYMBOLS_OF_TAG = 40
 UNREADABLE = "unreadable result"  # how the reason begins where a job SUCCEEDED and only our reading of it failed
 
 
+BACKFILL_NAME = r"^[^\x00-\x1f\x7f]{1,200}$"
 LARGEST_NUMBER = 2**62
 _Number = Annotated[int, Meta(ge=0, le=LARGEST_NUMBER)]
 

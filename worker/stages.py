@@ -9,6 +9,7 @@ from worker.flow.every import every
 from worker.flow.stop import Stop
 from worker.lane import Lane
 from worker.model import Job, Notice, Page
+from worker.pipeline.arrivals import Arrivals
 from worker.pipeline.claim import Claimer, claim_ahead
 from worker.pipeline.complete import Overdue, mark, poll
 from worker.pipeline.fetch import Fetcher
@@ -17,6 +18,7 @@ from worker.store.claims import Claims
 from worker.store.database import Database
 from worker.store.guards import Guards
 from worker.store.jobs import Jobs, Started
+from worker.store.registry import Registry
 
 STARTED_IN_FLIGHT = 100
 NOTICES_IN_FLIGHT = 100
@@ -44,6 +46,8 @@ async def run_stages(lane: Lane, database: Database, pages: MemoryObjectSendStre
             async with notices_in:
                 for _ in range(min(MOST_POLLERS, 1 + lane.slots.ceiling // SLOTS_PER_POLLER)):
                     stages.start_soon(poll, lane, jobs, notices_in.clone(), stop)
+            if lane.config.arrivals.queue_url:
+                stages.start_soon(Arrivals(lane, Registry(database), jobs, stop).run)
             stages.start_soon(mark, lane, jobs, notices_out)
             stages.start_soon(fetcher.run)
             duties.start_soon(every, OVERDUE_SECONDS, Overdue(lane, jobs).look)

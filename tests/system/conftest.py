@@ -1,13 +1,32 @@
-"""The smallest AWS, for tests that need no more of it."""
+"""What tests of whole processes share: questions to their database, and the smallest AWS."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import asyncpg
 import pytest
 from anyio.from_thread import BlockingPortal
 
 from tests.system.small_aws import CREDENTIALS, SmallAws, small_aws
+
+Query = Callable[..., list[asyncpg.Record]]
+"""(statement, its arguments) -> rows of the test's database."""
+
+
+@pytest.fixture
+def query(portal: BlockingPortal, database_url: str) -> Query:
+    """Asks the test's database."""
+
+    async def ask(sql: str, *arguments: Any) -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(database_url)
+        try:
+            return await connection.fetch(sql, *arguments)
+        finally:
+            await connection.close()
+
+    return lambda sql, *arguments: portal.call(ask, sql, *arguments)
 
 
 @pytest.fixture

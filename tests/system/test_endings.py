@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
 from anyio.from_thread import BlockingPortal
 
+from tests.system.conftest import Query
 from tests.system.desk import Desk
 from tests.system.processes import WorkerProcess
 from tests.system.site import ROOT, Site, finished, jobs_faster, kill, until
@@ -36,26 +37,12 @@ end $do$
 """
 """Notes every claim after which more is spent and reserved than the budget allows."""
 
-Query = Callable[[str], list[asyncpg.Record]]
-
 
 @pytest.fixture
 def site(site: Site) -> Site:
     """A site whose jobs end soon, with or without a notice."""
     site.configure(local=jobs_faster(20_000), moderation={"first_due_seconds": 0.5})
     return site
-
-
-@pytest.fixture
-def query(portal: BlockingPortal, database_url: str) -> Query:
-    async def ask(sql: str) -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(database_url)
-        try:
-            return await connection.fetch(sql)
-        finally:
-            await connection.close()
-
-    return lambda sql: portal.call(ask, sql)
 
 
 @pytest.fixture

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-import asyncpg
 import pytest
 from anyio.from_thread import BlockingPortal
 
 from tests.system.checker import findings
+from tests.system.conftest import Query
 from tests.system.desk import Desk
 from tests.system.site import Site, finished, jobs_faster, until
 from tests.system.truth import starts_by_object
@@ -34,26 +32,12 @@ code = "InvalidParameterException"
 times = 2
 """
 
-Query = Callable[..., list[asyncpg.Record]]
-
 
 @pytest.fixture
 def site(site: Site) -> Site:
     """A site whose jobs end soon, with or without a notice."""
     site.configure(local=jobs_faster(20_000), moderation={"first_due_seconds": 0.5})
     return site
-
-
-@pytest.fixture
-def query(portal: BlockingPortal, database_url: str) -> Query:
-    async def ask(sql: str, *arguments: Any) -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(database_url)
-        try:
-            return await connection.fetch(sql, *arguments)
-        finally:
-            await connection.close()
-
-    return lambda sql, *arguments: portal.call(ask, sql, *arguments)
 
 
 @pytest.fixture

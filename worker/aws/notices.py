@@ -57,7 +57,7 @@ def read_message(message: dict[str, Any]) -> Notice | Foreign | Unreadable:
 
     An envelope is opened once, and nothing that a message points to is ever fetched.
     """
-    message_id, receipt_handle, text = (_text(message, name) for name in ("MessageId", "ReceiptHandle", "Body"))
+    message_id, receipt_handle, text = (text_of(message, name) for name in ("MessageId", "ReceiptHandle", "Body"))
     try:
         body = _decode(text)
         if body.job_id is None and body.message is not None and body.type in (None, "Notification"):
@@ -71,7 +71,8 @@ def read_message(message: dict[str, Any]) -> Notice | Foreign | Unreadable:
     return Notice(body.job_id, receipt_handle, _receives(message))
 
 
-def _text(message: dict[str, Any], name: str) -> str:
+def text_of(message: dict[str, Any], name: str) -> str:
+    """A member of a message as botocore gives it; "" where it is none, or no text."""
     value = message.get(name)
     return value if isinstance(value, str) else ""
 
@@ -90,11 +91,11 @@ class _Answer(Struct, frozen=True, rename="pascal"):
 
 
 class Queue:
-    """One lane's own queue."""
+    """A queue, over one lane's account."""
 
     def __init__(self, requests: Requests, url: str) -> None:
         self._posts = Posts(requests)
-        self._url = url
+        self.url = url
 
     async def receive(self) -> list[dict[str, Any]]:
         """Wait for messages, at most the longest long poll."""
@@ -120,7 +121,7 @@ class Queue:
     async def _ask(self, operation: str, **request: Any) -> _Answer:
         """Ask with the standard library's JSON, to which half a character in one message is no reason to read none."""
         with translated():
-            body = json.dumps({"QueueUrl": self._url, **request}).encode()
+            body = json.dumps({"QueueUrl": self.url, **request}).encode()
             return msgspec.convert(json.loads(await self._posts.send(operation, body) or b"{}"), _Answer)
 
 

@@ -13,6 +13,7 @@ from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
 from worker.errors import UsageError
+from worker.model import BACKFILL_NAME
 from worker.pipeline.filters import Filters
 
 if TYPE_CHECKING:  # help and the configuration need not wait for the clients that it would load
@@ -30,11 +31,10 @@ _BYTES = {
     "gi": 1024**3,
     "ti": 1024**4,
 }
-_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 
 
 def _is_a_name(_: Any, name: str | None) -> None:
-    if name is not None and not _NAME.fullmatch(name):
+    if name is not None and not re.fullmatch(BACKFILL_NAME, name):
         raise ValueError("Write 1 to 200 characters, none of them a control character.")
 
 

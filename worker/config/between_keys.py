@@ -76,13 +76,14 @@ def _incomplete(values: _Values, lane: str) -> Iterator[Finding]:
 def _elsewhere(values: _Values, lane: str) -> Iterator[Finding]:
     """A lane, its queue and its topic share one region: Rekognition publishes to topics of its own region only."""
     region = values.text("lanes", lane, "region")
-    places = {
-        "queue_url": _queue_region(values.text("lanes", lane, "queue_url") or ""),
-        "sns_topic_arn": _topic_region(values.text("lanes", lane, "sns_topic_arn") or ""),
+    places: dict[Keys, str | None] = {
+        ("queue_url",): _queue_region(values.text("lanes", lane, "queue_url") or ""),
+        ("sns_topic_arn",): _topic_region(values.text("lanes", lane, "sns_topic_arn") or ""),
+        ("arrivals", "queue_url"): _queue_region(values.text("lanes", lane, "arrivals", "queue_url") or ""),
     }
-    for key, place in places.items():
+    for keys, place in places.items():
         if region and place and place != region:
-            yield ("lanes", lane, key), f"is in {place}, the lane in {region}; write one of the lane's region"
+            yield ("lanes", lane, *keys), f"is in {place}, the lane in {region}; write one of the lane's region"
 
 
 def _queue_region(url: str) -> str | None:
@@ -101,6 +102,14 @@ def _shared_queues(values: _Values, lanes: list[str]) -> Iterator[Finding]:
     for lane in lanes:
         if (url := values.text("lanes", lane, "queue_url")) and (owner := owners.setdefault(url, lane)) != lane:
             yield ("lanes", lane, "queue_url"), f"is the queue of lane {owner} too; write a queue of the lane's own"
+    takers: dict[str, str] = {}
+    for lane in lanes:
+        url = values.text("lanes", lane, "arrivals", "queue_url")
+        keys = ("lanes", lane, "arrivals", "queue_url")
+        if url and url in owners:
+            yield keys, f"is the queue in which lane {owners[url]} hears of its jobs; write a queue of their own"
+        elif url and (taker := takers.setdefault(url, lane)) != lane:
+            yield keys, f"is the queue of the arrivals of lane {taker} too; let one lane take them"
 
 
 def _names_alike(lanes: list[str]) -> Iterator[Finding]:

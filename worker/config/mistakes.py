@@ -39,7 +39,7 @@ class Origin:
 
 def mistakes_of(finding: ErrorDetails, origin: Origin) -> Iterator[Mistake]:
     """Rewrite a finding of pydantic; no secret is ever part of it."""
-    keys = tuple(str(key) for key in finding["loc"] if key != "[key]")
+    keys = tuple(key for key in finding["loc"] if isinstance(key, str) and key != "[key]")  # no place in a list
     for place in origin.places(keys):
         yield Mistake(place, _sentence(finding, keys, variable=place if place in origin.variables.values() else None))
 
@@ -96,6 +96,7 @@ _DEMANDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "literal_error": lambda context: f"write {context['expected'].replace(chr(39), chr(34))}",
     "string_too_long": lambda context: f"write at most {context['max_length']} characters",
     "string_pattern_mismatch": lambda context: PATTERN_ADVICE[context["pattern"]],
+    "tuple_type": _say('write a list of texts, such as ["*.mp4"]'),
     "value_error": lambda context: str(context["error"]),
 }
 """Type of a finding of pydantic -> what to write instead."""

@@ -20,6 +20,8 @@ from pydantic import (
     field_validator,
 )
 
+from worker.model import BACKFILL_NAME
+
 _MARGIN = 12 / 168  # 12 hours of 7 days: for the clocks of others and for slow calls
 EMBEDDED = "embedded"
 LOCAL = "local"
@@ -35,6 +37,7 @@ _ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
 PATTERN_ADVICE = {
     _DEPLOYMENT: "write 1 to 64 letters, digits, dots, - and _",
     _LANE_NAME: "name a lane with 1 to 63 letters, digits, - and _, a letter or digit first",
+    BACKFILL_NAME: "write 1 to 200 characters, none of them a control character",
     _ONE_LINE: "write one line without control characters",
 }
 """Pattern of a text -> what to write, in words."""
@@ -94,15 +97,26 @@ def _endpoint_or_local(url: str) -> str:
     return url if url == LOCAL else _endpoint(url)
 
 
+def _queue_url(url: str) -> str:
+    advice = 'write a URL, such as "https://sqs.us-east-1.amazonaws.com/123456789012/moderation"'
+    return _guarded_url(url, advice) if url else url
+
+
 def _none_if_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
+def _one_or_more(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
 # An environment can set a variable to nothing more easily than unset it, so "" stands for an absent optional value.
 # TOML has no null: editors are told of the text alone.
+_TEXTS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 _OPTIONAL = (BeforeValidator(_none_if_empty), WithJsonSchema({"type": "string"}))
 OptionalText = Annotated[str | None, *_OPTIONAL]
 OptionalSecret = Annotated[SecretStr | None, *_OPTIONAL]
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), WithJsonSchema(_TEXTS)]
 OptionalEndpoint = Annotated[Annotated[str, AfterValidator(_endpoint)] | None, *_OPTIONAL]
 OptionalEndpointOrLocal = Annotated[Annotated[str, AfterValidator(_endpoint_or_local)] | None, *_OPTIONAL]
 LaneName = Annotated[str, Field(pattern=_LANE_NAME)]
@@ -224,6 +238,28 @@ class Endpoints(Section):
     iam: OptionalEndpoint = Field(None, description="Asked by `doctor` only")
 
 
+class Arrivals(Section):
+    """New videos, registered as they arrive: S3's event notifications, from a queue of their own."""
+
+    queue_url: str = Field(
+        "",
+        description='A queue in the lane\'s region that S3 notifies of created objects; "" for none',
+        examples=["https://sqs.us-east-1.amazonaws.com/123456789012/uploads"],
+    )
+    backfill: str = Field("arrivals", pattern=BACKFILL_NAME, description="Name of the backfill that they join")
+    priority: int = Field(
+        100, ge=-1_000_000, le=1_000_000, description="Of that backfill; higher ones go first, archives have 0"
+    )
+    budget_usd: float | None = Field(None, ge=0, le=10_000_000, description="Of that backfill; without it, no bound")
+    match: Patterns = Field((), description="Patterns of keys, of which one must fit; none for all")
+    exclude: Patterns = Field((), description="Patterns of keys, of which none may fit")
+
+    @field_validator("queue_url")
+    @classmethod
+    def _queue(cls, url: str) -> str:
+        return _queue_url(url)
+
+
 class Lane(Section):
     """One AWS account and region."""
 
@@ -259,6 +295,7 @@ class Lane(Section):
         None, description='Of all services; "local" runs the local moderation service as a child process'
     )
     endpoints: Endpoints = Field(Endpoints(), description="Of single services")
+    arrivals: Arrivals = Field(Arrivals(), description="New videos, registered as they arrive")
 
     @field_validator("region")
     @classmethod
@@ -270,8 +307,7 @@ class Lane(Section):
     @field_validator("queue_url")
     @classmethod
     def _queue(cls, url: str) -> str:
-        advice = 'write a URL, such as "https://sqs.us-east-1.amazonaws.com/123456789012/moderation"'
-        return _guarded_url(url, advice) if url else url
+        return _queue_url(url)
 
     @field_validator("sns_topic_arn")
     @classmethod

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import Any
 
 import anyio
 import structlog
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
 
 from worker.aws.notices import (
-    DELETE,
     LATER_SECONDS,
     LEAVE,
     PATIENT_RECEIVES,
-    RECEIVE,
     SOON_SECONDS,
     Foreign,
     Unreadable,
     read_message,
 )
-from worker.errors import AwsError, Verdict
+from worker.errors import AwsError
 from worker.flow.batch import batches
 from worker.flow.stop import Stop
 from worker.lane import Lane
 from worker.model import Notice
+from worker.pipeline.polling import delete, received
 from worker.store.jobs import Jobs
 
 MARKS_AT_ONCE = 100
@@ -32,7 +34,6 @@ RECORDING_SECONDS = 0.2  # that the JobId of a job which was finished at once ma
 OVERDUE_AT_ONCE = 500
 LATELY_SECONDS = 10.0  # before which nobody was overdue at the last looks: under an old snapshot many dead rows are
 WHOLE_LOOK_SECONDS = 60.0  # between looks at whatever may have been missed
-PAUSE_SECONDS = 2.0
 
 log = structlog.get_logger()
 
@@ -41,40 +42,30 @@ async def poll(lane: Lane, jobs: Jobs, notices: ObjectSendStream[Notice], stop: 
     """Long-poll the lane's queue until the stop."""
     async with notices:
         with stop.taking():
-            while True:
-                await lane.permission(RECEIVE)
-                await lane.queue_denial.wait(RECEIVE, as_long_as=lambda: lane.is_held)
-                try:
-                    async with lane.unpaced_call(RECEIVE):
-                        messages = await lane.queue.receive()
-                except AwsError as error:
-                    await _rest(lane, error)
-                    continue
-                lane.queue_denial.end(RECEIVE)
-                for message in messages:
-                    match read_message(message):
-                        case Notice() as notice:
-                            await notices.send(notice)
-                        case Foreign(message_id):
-                            lane.metrics.noticed(lane.name, "foreign")
-                            log.info("foreign message left", lane=lane.name, message=message_id)
-                        case Unreadable() as unreadable:
-                            await _put_aside(lane, jobs, unreadable)
+            async with aclosing(received(lane, lane.queue, lane.queue_denial)) as batches_of_messages:
+                async for messages in batches_of_messages:
+                    await _tell_apart(lane, jobs, notices, messages)
 
 
-async def _rest(lane: Lane, error: AwsError) -> None:
-    """Wait after a poll that failed; where the queue is denied, one poller in a while tries it."""
-    is_new = error.verdict is not Verdict.STOP_LANE or lane.queue_denial.begin(str(error), RECEIVE)
-    if is_new:
-        log.warning("queue not readable", lane=lane.name, reason=str(error))
-    await anyio.sleep(PAUSE_SECONDS)
+async def _tell_apart(
+    lane: Lane, jobs: Jobs, notices: ObjectSendStream[Notice], messages: Sequence[dict[str, Any]]
+) -> None:
+    for message in messages:
+        match read_message(message):
+            case Notice() as notice:
+                await notices.send(notice)
+            case Foreign(message_id):
+                lane.metrics.noticed(lane.name, "foreign")
+                log.info("foreign message left", lane=lane.name, message=message_id)
+            case Unreadable() as unreadable:
+                await _put_aside(lane, jobs, unreadable)
 
 
 async def _put_aside(lane: Lane, jobs: Jobs, message: Unreadable) -> None:
     lane.metrics.noticed(lane.name, "unreadable")
     log.warning("unreadable message put aside", lane=lane.name, message=message.message_id, reason=message.reason)
     await jobs.quarantine(lane.id, message.message_id, message.body, message.reason)
-    await _delete(lane, [message.receipt_handle])
+    await delete(lane, lane.queue, [message.receipt_handle])
 
 
 async def mark(lane: Lane, jobs: Jobs, notices: ObjectReceiveStream[Notice]) -> None:
@@ -100,18 +91,8 @@ async def _mark(lane: Lane, jobs: Jobs, notices: list[Notice]) -> list[Notice]:
     known = [notice for notice in notices if notice.aws_job_id in marked.known]
     lane.metrics.noticed(lane.name, "marked", len(marked.job_ids))
     lane.metrics.noticed(lane.name, "repeated", len(known) - len(marked.job_ids))
-    await _delete(lane, [notice.receipt_handle for notice in known])
+    await delete(lane, lane.queue, [notice.receipt_handle for notice in known])
     return [notice for notice in notices if notice.aws_job_id not in marked.known]
-
-
-async def _delete(lane: Lane, receipt_handles: list[str]) -> None:
-    """Delete messages; one that stays comes back and is deleted then."""
-    if receipt_handles:
-        try:
-            async with lane.unpaced_call(DELETE):
-                await lane.queue.delete(receipt_handles)
-        except AwsError as error:
-            log.info("messages not deleted", lane=lane.name, messages=len(receipt_handles), reason=str(error))
 
 
 async def _leave(lane: Lane, notices: list[Notice], seconds: int) -> None:

@@ -1,0 +1,107 @@
+"""Registers new videos as they arrive: S3's event notifications, from a queue of the operator's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import Any
+
+import anyio
+import structlog
+
+from worker.aws.arrivals import Told, read_arrivals
+from worker.aws.notices import text_of
+from worker.errors import UsageError
+from worker.flow.stop import Stop
+from worker.lane import Lane
+from worker.log import redacted
+from worker.model import Backfill, Object
+from worker.pipeline.filters import Choice, Filters
+from worker.pipeline.polling import delete, received
+from worker.store.audit import THE_WORKER
+from worker.store.jobs import Jobs
+from worker.store.registry import Registry
+
+REFUSED_SECONDS = 30.0  # between tries to register into a backfill that takes nothing
+
+log = structlog.get_logger()
+
+
+class Arrivals:
+    """Takes what a lane's queue of arrivals holds; a message goes once its objects are registered."""
+
+    def __init__(self, lane: Lane, registry: Registry, jobs: Jobs, stop: Stop) -> None:
+        self._lane = lane
+        self._arrivals = lane.config.arrivals
+        self._registry = registry
+        self._jobs = jobs
+        self._stop = stop
+        self._choice = Choice(Filters(match=self._arrivals.match, exclude=self._arrivals.exclude))
+        self._backfill: Backfill | None = None
+
+    async def run(self) -> None:
+        """Take until the stop."""
+        with self._stop.taking():
+            await self._register([])
+            lane = self._lane
+            async with aclosing(received(lane, lane.arrivals_queue, lane.arrivals_denial)) as batches_of_messages:
+                async for messages in batches_of_messages:
+                    if messages:
+                        await self._take(messages)
+
+    async def _take(self, messages: Sequence[dict[str, Any]]) -> None:
+        told = [read_arrivals(text_of(message, "Body")) for message in messages]
+        arrived = [named for each in told for named in each.objects]
+        await self._register([named for named in arrived if self._choice.takes(named)])
+        for message, each in zip(messages, told, strict=True):
+            await self._tell(message, each)
+        await delete(self._lane, self._lane.arrivals_queue, [text_of(message, "ReceiptHandle") for message in messages])
+
+    async def _register(self, objects: Sequence[Object]) -> None:
+        """Add what is new to the backfill, as soon as it can be added."""
+        added: int | None = None
+        while added is None:
+            added = await self._added(objects)
+        self._count("registered", added)
+        self._count("known", len(objects) - added)
+        if added:
+            self._lane.work_registered.set()
+
+    async def _added(self, objects: Sequence[Object]) -> int | None:
+        """How many were new; None after a while if the backfill takes nothing."""
+        try:
+            self._backfill = self._backfill or await self._open()
+            return await self._registry.add(self._backfill, [(named, self._lane.id) for named in objects])
+        except UsageError as error:
+            self._backfill = None
+            await self._wait(str(error))
+            return None
+
+    async def _wait(self, reason: str) -> None:
+        """Leave the messages in their queue: they come back."""
+        log.error("arrivals wait", lane=self._lane.name, backfill=self._arrivals.backfill, reason=reason)
+        await anyio.sleep(REFUSED_SECONDS)
+
+    async def _open(self) -> Backfill:
+        """The backfill of the arrivals, with the priority and the budget that the config file gives it."""
+        return await self._registry.open_backfill(
+            self._arrivals.backfill,
+            self._lane.settings.moderation,
+            priority=self._arrivals.priority,
+            budget_usd=self._arrivals.budget_usd,
+            who=THE_WORKER,
+        )
+
+    async def _tell(self, message: dict[str, Any], told: Told) -> None:
+        """Count what is not registered, and put aside what cannot be read."""
+        self._count("left_out", sum(not self._choice.takes(named) for named in told.objects))
+        if told.fault is not None:
+            message_id = text_of(message, "MessageId")
+            self._count("unreadable")
+            log.warning("unreadable message put aside", lane=self._lane.name, message=message_id, reason=told.fault)
+            await self._jobs.quarantine(self._lane.id, message_id, redacted(text_of(message, "Body")), told.fault)
+        elif not told.objects:
+            self._count("foreign")
+
+    def _count(self, outcome: str, count: int = 1) -> None:
+        self._lane.metrics.arrived(self._lane.name, outcome, count)

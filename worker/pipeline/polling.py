@@ -1,0 +1,56 @@
+"""A lane's way with any queue: long polls, again and again, and deleting what is done with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import anyio
+import structlog
+
+from worker.aws.notices import DELETE, RECEIVE, Queue
+from worker.errors import AwsError, Verdict
+from worker.flow.denial import Denial
+from worker.lane import Lane
+
+PAUSE_SECONDS = 2.0
+
+log = structlog.get_logger()
+
+
+async def received(lane: Lane, queue: Queue, denial: Denial) -> AsyncGenerator[list[dict[str, Any]], None]:
+    """Messages as they come, ten at most; without end.
+
+    Raises:
+        LaneLost: if the lease is over.
+
+    """
+    while True:
+        await lane.permission(RECEIVE)
+        await denial.wait(RECEIVE, as_long_as=lambda: lane.is_held)
+        try:
+            async with lane.unpaced_call(RECEIVE):
+                messages = await queue.receive()
+        except AwsError as error:
+            await _rest(lane, queue, denial, error)
+            continue
+        denial.end(RECEIVE)
+        yield messages
+
+
+async def _rest(lane: Lane, queue: Queue, denial: Denial, error: AwsError) -> None:
+    """Wait after a poll that failed; where the queue is denied, one poller in a while tries it."""
+    is_new = error.verdict is not Verdict.STOP_LANE or denial.begin(str(error), RECEIVE)
+    if is_new:
+        log.warning("queue not readable", lane=lane.name, queue=queue.url, reason=str(error))
+    await anyio.sleep(PAUSE_SECONDS)
+
+
+async def delete(lane: Lane, queue: Queue, receipt_handles: Sequence[str]) -> None:
+    """Delete messages; one that stays comes back and is deleted then."""
+    if receipt_handles:
+        try:
+            async with lane.unpaced_call(DELETE):
+                await queue.delete(receipt_handles)
+        except AwsError as error:
+            log.info("messages not deleted", lane=lane.name, messages=len(receipt_handles), reason=str(error))
