@@ -13,8 +13,9 @@ import pytest
 
 from tests.aws_cli.program import installed
 from tests.deploy.test_aws_permissions import HOST, ROLE, reset
-from tests.deploy.test_aws_policies import ATTRIBUTES, FOLDER, POLICIES, QUEUE_ARN, REGION, ROOT, TOPIC_ARN
+from tests.deploy.test_aws_policies import ATTRIBUTES, BUCKET, FOLDER, POLICIES, QUEUE_ARN, REGION, ROOT, TOPIC_ARN
 from tests.system.test_moto import client, moto_url
+from worker.aws.arrivals import read_arrivals
 
 __all__ = ["moto_url"]
 
@@ -27,11 +28,17 @@ ROLES = {
         "work": "worker-policy.json",
         "listing": "worker-policy-listing.json",
         "inventory": "worker-policy-inventory.json",
+        "arrivals": "worker-policy-arrivals.json",
         "kms": "worker-policy-kms.json",
         "quotas": "worker-policy-quotas.json",
         "doctor": "worker-policy-doctor.json",
     },
     HOST: {"become-the-worker": "host-policy.json"},
+}
+QUEUES = {
+    "moderation": "queue-attributes.json",
+    "moderation-dead": "dead-letter-attributes.json",
+    "moderation-arrivals": "arrivals-queue-attributes.json",
 }
 TRUSTS = {PUBLISHER: "publish-role-trust.json", ROLE: "worker-role-trust.json"}
 
@@ -68,6 +75,7 @@ def test_the_commands_make_what_the_files_say(moto_url: str, tmp_path: Path):
     reset(moto_url)
     iam, sns, sqs = (client(service, moto_url) for service in ("iam", "sns", "sqs"))
     iam.create_role(RoleName=HOST, AssumeRolePolicyDocument="{}")
+    client("s3", moto_url).create_bucket(Bucket=BUCKET)
     run(commands(), moto_url, tmp_path)
     for role, files in ROLES.items():
         granted = {p: iam.get_role_policy(RoleName=role, PolicyName=p)["PolicyDocument"] for p in files}
@@ -76,11 +84,18 @@ def test_the_commands_make_what_the_files_say(moto_url: str, tmp_path: Path):
         assert iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"] == POLICIES[file]
     topic = sns.get_topic_attributes(TopicArn=TOPIC_ARN)["Attributes"]
     assert json.loads(topic["Policy"]) == POLICIES["topic-policy.json"]
-    for name, file in {"moderation": "queue-attributes.json", "moderation-dead": "dead-letter-attributes.json"}.items():
+    for name, file in QUEUES.items():
         url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
         found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
         wanted = {key: text for key, text in ATTRIBUTES[file].items() if key not in FORGOTTEN_BY_MOTO}
         assert as_read({key: found[key] for key in wanted}) == as_read(wanted)
+        if name == "moderation-arrivals":
+            assert json.loads(found["Policy"]) == POLICIES["arrivals-queue-policy.json"]
+            client("s3", moto_url).put_object(Bucket=BUCKET, Key="new video.mp4", Body=b"x")
+            bodies = [message["Body"] for message in sqs.receive_message(QueueUrl=url)["Messages"]]
+            bodies += [message["Body"] for message in sqs.receive_message(QueueUrl=url).get("Messages", [])]
+            [arrived] = [named for body in bodies for named in read_arrivals(body).objects]
+            assert (arrived.bucket, arrived.key) == (BUCKET, "new video.mp4")
         if name == "moderation":
             assert json.loads(found["Policy"]) == POLICIES["queue-policy.json"]
             assert found["QueueArn"] == QUEUE_ARN

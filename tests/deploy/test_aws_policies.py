@@ -21,6 +21,7 @@ ACCOUNT = "123456789012"
 BUCKET = "my-archive"
 INVENTORY_BUCKET = "my-inventory"
 QUEUE_ARN = f"arn:aws:sqs:{REGION}:{ACCOUNT}:moderation"
+ARRIVALS_ARN = f"{QUEUE_ARN}-arrivals"
 QUEUE_URL = f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/moderation"
 TOPIC_ARN = f"arn:aws:sns:{REGION}:{ACCOUNT}:AmazonRekognitionModeration"
 PUBLISH_ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/rekognition-publish"
@@ -74,7 +75,10 @@ def every_file() -> dict[str, str]:
 
 def test_every_file_is_known_here():
     """A new file is either a policy or a queue's attributes, so that the lint sees it."""
-    assert {path.name for path in FOLDER.iterdir()} == {*POLICIES, *ATTRIBUTES, "modworker.yaml", "README.md"}
+    assert {path.name for path in FOLDER.iterdir()} == {
+        *(*POLICIES, *ATTRIBUTES),
+        *("arrivals-notification.json", "modworker.yaml", "README.md"),
+    }
     assert {policy["Version"] for policy in POLICIES.values()} == {"2012-10-17"}
 
 
@@ -153,6 +157,23 @@ def test_nobody_but_the_topic_sends_to_the_queue():
     assert {s["Resource"] for s in POLICIES["queue-policy.json"]["Statement"]} == {QUEUE_ARN}
 
 
+def test_nobody_but_the_bucket_sends_to_the_queue_of_arrivals():
+    """The bucket may, of this account's; nobody else whatever their own policies say, and nothing over plain HTTP."""
+    name = "arrivals-queue-policy.json"
+    [sending] = statements_of(name, "Allow")
+    assert (sending["Principal"], sending["Action"]) == ({"Service": "s3.amazonaws.com"}, "sqs:SendMessage")
+    of_bucket, of_account = {"aws:SourceArn": f"arn:aws:s3:::{BUCKET}"}, {"aws:SourceAccount": ACCOUNT}
+    assert sending["Condition"] == {"ArnEquals": of_bucket, "StringEquals": of_account}
+    denied = {s["Sid"]: s for s in statements_of(name, "Deny")}
+    assert denied["NobodyElseSends"]["Condition"] == {"ArnNotEquals": of_bucket}
+    assert denied["NothingInPlainText"]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    assert set(denied["NothingInPlainText"]["Action"]) == actions_in("worker-policy-arrivals.json") | {
+        "sqs:SendMessage"
+    }
+    resources = {s["Resource"] for file in (name, "worker-policy-arrivals.json") for s in POLICIES[file]["Statement"]}
+    assert resources == {ARRIVALS_ARN}
+
+
 def test_nobody_but_the_publish_role_publishes():
     """The role may, nobody else may whatever their own policies say, and nothing goes over plain HTTP."""
     [publishing] = statements_of("topic-policy.json", "Allow")
@@ -181,7 +202,7 @@ def test_placeholders_are_the_same_throughout():
         assert set(re.findall(r"arn:aws:[a-z]+:([a-z]+-[a-z]+-\d):", text)) <= {REGION}, name
         assert set(re.findall(r"[a-z0-9]+\.([a-z]+-[a-z]+-\d)\.amazonaws", text)) <= {REGION}, name
         assert set(re.findall(rf"arn:aws:sns:{REGION}:{ACCOUNT}:(\w+)", text)) <= {"AmazonRekognitionModeration"}, name
-        assert set(re.findall(r"https://sqs[^\s\"]+", text)) <= {QUEUE_URL}, name
+        assert set(re.findall(r"https://sqs[^\s\"]+", text)) <= {QUEUE_URL, f"{QUEUE_URL}-arrivals"}, name
 
 
 def services() -> set[str]:
@@ -244,14 +265,15 @@ def test_what_is_granted_is_what_the_code_calls():
     """No action more, none less; what only some operators need is in files apart."""
     assert services() == {"rekognition", "sqs", "s3", "sts", "service-quotas", "sns", "iam"}
     assert NEEDED.keys() <= calls()
-    working, listing, inventory, assuming, quotas = (
+    working, listing, inventory, arrivals, assuming, quotas = (
         actions_in(f"{name}.json")
         for name in (
-            *("worker-policy", "worker-policy-listing", "worker-policy-inventory", "host-policy"),
-            "worker-policy-quotas",
+            *("worker-policy", "worker-policy-listing", "worker-policy-inventory", "worker-policy-arrivals"),
+            *("host-policy", "worker-policy-quotas"),
         )
     )
     assert working | listing | inventory | assuming | quotas == needed_for(calls())
+    assert arrivals == {"sqs:ReceiveMessage", "sqs:DeleteMessage"}
     assert inventory == {"s3:GetObject"}
     assert {action.partition(":")[0] for action in quotas} == {"servicequotas"}
     assert listing == {"s3:ListBucket"}

@@ -65,10 +65,10 @@ class Stack(Struct, frozen=True):
 
 @pytest.fixture(scope="module")
 def stack(moto_url: str) -> Stack:
-    """The template with the placeholders of the files, with a key and an inventory."""
+    """The template with the placeholders of the files, with a key, an inventory and arrivals."""
     reset(moto_url)
     parameters = {"Name": NAME, "Bucket": BUCKET, "HostRoleArn": HOST_ARN}
-    parameters |= {"KmsKeyArn": KEY_ARN, "InventoryBucket": "my-inventory"}
+    parameters |= {"KmsKeyArn": KEY_ARN, "InventoryBucket": "my-inventory", "Arrivals": "yes"}
     outputs = bring_up(client("cloudformation", moto_url), "modworker", parameters | {"ExternalId": EXTERNAL_ID})
     return Stack(moto_url, outputs)
 
@@ -136,6 +136,9 @@ def test_topic_and_queues_are_those_of_the_files(stack: Stack):
     file = ATTRIBUTES["dead-letter-attributes.json"]
     assert without_functions(json.loads(allowed)) == json.loads(file["RedriveAllowPolicy"])
     assert str(dead["MessageRetentionPeriod"]) == file["MessageRetentionPeriod"]
+    found = sqs.get_queue_attributes(QueueUrl=stack.outputs["ArrivalsQueueUrl"], AttributeNames=["All"])["Attributes"]
+    assert json.loads(found["Policy"]) == stack.as_named("arrivals-queue-policy.json")
+    assert found["MessageRetentionPeriod"] == ATTRIBUTES["arrivals-queue-attributes.json"]["MessageRetentionPeriod"]
     sns.publish(TopicArn=topic, Message="heard")
     [message] = sqs.receive_message(QueueUrl=url)["Messages"]
     assert json.loads(message["Body"])["Message"] == "heard"

@@ -20,11 +20,12 @@ NOT_PASSED_ON = {"host", "content-length", "transfer-encoding", "connection", "d
 
 
 class Refusal(Struct, frozen=True):
-    """An error of AWS."""
+    """An error of AWS; `about` is what a request must hold to be refused."""
 
     code: str = "AccessDenied"
     message: str = "User is not authorized to perform this operation"
     status: int = 403
+    about: str = ""
 
 
 class Front:
@@ -49,7 +50,8 @@ class Front:
         body = await request.read()
         operation = _operation_of(request, body)
         self.calls.append(operation)
-        if refusal := self.refusals.get(operation):
+        refusal = self.refusals.get(operation)
+        if refusal and refusal.about.encode() in body:
             response = _refused(request, refusal)
         elif operation == "GetServiceQuota":
             response = self._quota((await request.json())["QuotaCode"])

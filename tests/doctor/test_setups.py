@@ -117,6 +117,22 @@ def key_of_sqs(setup: Setup) -> None:
     setup.set_queue(KmsMasterKeyId="alias/aws/sqs", SqsManagedSseEnabled="false")
 
 
+def queue_of_arrivals_that_is_not_there(setup: Setup) -> None:
+    setup.lane["arrivals.queue_url"] = f"{setup.lane['queue_url']}-no-more"
+
+
+def queue_of_arrivals_with_other_messages(setup: Setup) -> None:
+    url = setup.client("sqs").create_queue(QueueName=f"{setup.name}-uploads")["QueueUrl"]
+    setup.client("sqs").send_message(QueueUrl=url, MessageBody="no JSON")
+    setup.lane["arrivals.queue_url"] = url
+
+
+def no_permission_to_hear_of_arrivals(setup: Setup) -> None:
+    url = setup.client("sqs").create_queue(QueueName=f"{setup.name}-uploads")["QueueUrl"]
+    setup.lane["arrivals.queue_url"] = url
+    setup.refuse("ReceiveMessage", code="AccessDeniedException", status=400, about=f"{setup.name}-uploads")
+
+
 def topic_that_is_not_there(setup: Setup) -> None:
     setup.lane["sns_topic_arn"] += "-no-more"
 
@@ -267,6 +283,9 @@ BROKEN: dict[Callable[[Setup], None], tuple[str, str, str]] = {
     dead_letters_too_soon: ("queue attributes", "received 3 times", "maxReceiveCount"),
     messages_that_are_too_short: ("queue attributes", "as long as a notice", "MaximumMessageSize"),
     key_of_sqs: ("queue attributes", "alias/aws/sqs", "SqsManagedSseEnabled"),
+    queue_of_arrivals_that_is_not_there: ("arrivals", "there is no queue", "lanes.main.arrivals.queue_url"),
+    queue_of_arrivals_with_other_messages: ("arrivals", "1 of the messages in it are no event", "who else sends"),
+    no_permission_to_hear_of_arrivals: ("arrivals", "sqs:ReceiveMessage not allowed", "worker-policy-arrivals.json"),
     topic_that_is_not_there: ("topic", "there is no topic", "lanes.main.sns_topic_arn"),
     topic_of_another_account: ("topic", "is of account 210987654321", "lanes.main.sns_topic_arn"),
     no_subscription: ("subscription", "is not subscribed", "aws sns subscribe"),

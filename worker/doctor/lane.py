@@ -12,7 +12,7 @@ from worker.aws.quotas import Quotas
 from worker.aws.requests import Requests
 from worker.aws.session import Access, Credentials, is_asked, open_access
 from worker.config import Lane as LaneSettings
-from worker.doctor import buckets, channel, credentials, queue, queue_attributes, quotas, rekognition
+from worker.doctor import arrivals, buckets, channel, credentials, queue, queue_attributes, quotas, rekognition
 from worker.doctor.buckets import Bucket, BucketSeen
 from worker.doctor.channel import ChannelSeen
 from worker.doctor.examined import Examined, subject
@@ -49,6 +49,7 @@ class LaneSeen(Struct, frozen=True):
     known: set[str]
     attributes: Attributes | AwsError
     buckets: dict[str, BucketSeen]
+    arrivals: QueueSeen | None
     channel: ChannelSeen | None = None
     quotas: Quotas | AwsError | None = None
 
@@ -90,6 +91,7 @@ async def _look(lane: Examined, around: Surroundings) -> LaneSeen:
     async with asyncio.TaskGroup() as looks:
         calls = looks.create_task(rekognition.look(lane, next((bucket.name for bucket in around.buckets), None)))
         messages = looks.create_task(queue.look(lane))
+        of_arrivals = looks.create_task(arrivals.look(lane))
         attributes = looks.create_task(queue_attributes.look(lane))
         of_buckets = [looks.create_task(buckets.look(lane, bucket)) for bucket in around.buckets]
         beyond = None if lane.is_local else looks.create_task(_look_beyond(lane))
@@ -100,6 +102,7 @@ async def _look(lane: Examined, around: Surroundings) -> LaneSeen:
         await around.known_jobs(lane.name, queue.named_jobs(messages.result().messages)),
         attributes.result(),
         {bucket.name: look.result() for bucket, look in zip(around.buckets, of_buckets, strict=True)},
+        of_arrivals.result(),
         of_channel,
         of_quotas,
     )
@@ -119,6 +122,8 @@ def _judge(lane: Examined, seen: LaneSeen, results_seconds: float) -> Iterator[F
         of_channel += channel.judge(lane, seen.channel, seen.attributes, is_queue_missing=seen.queue.is_missing)
     yield from rekognition.judge(lane, seen.rekognition, is_channel_faulty=are_faulty(of_channel))
     yield from queue.judge(lane, seen.queue, seen.known)
+    if seen.arrivals:
+        yield from arrivals.judge(lane, seen.arrivals)
     if not seen.queue.is_missing:
         yield from queue_attributes.judge(lane, seen.attributes, results_seconds)
     yield from of_channel

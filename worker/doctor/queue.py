@@ -1,4 +1,4 @@
-"""The lane's queue: whether it may be used, and is the lane's own."""
+"""Queues: whether they may be used, and whether the lane's is the lane's own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from worker.aws.notices import BATCH, PATIENT_RECEIVES, Queue, read_message
 from worker.aws.session import endpoint_of
@@ -26,7 +26,7 @@ class QueueSeen(Struct, frozen=True):
 
     received: Messages | AwsError
     deleted: int | AwsError
-    left: AwsError | None
+    left: AwsError | None = None
 
     @property
     def messages(self) -> Messages:
@@ -46,13 +46,18 @@ class QueueSeen(Struct, frozen=True):
 
 
 async def look(lane: Examined) -> QueueSeen:
-    """Receive what is there, which everybody else sees at once again; delete and put off what was never sent."""
+    """As `look_at`, and put off what was never sent."""
     url = lane.config.queue_url
+    left = await lane.ask_as_worker("sqs", lambda sqs: Queue(sqs, url).leave([_MADE_UP_HANDLE], 0))
+    return structs.replace(await look_at(lane, url), left=left)
+
+
+async def look_at(lane: Examined, url: str) -> QueueSeen:
+    """Receive what is there, which everybody else sees at once again; delete what was never sent."""
     async with asyncio.TaskGroup() as calls:
         received = calls.create_task(lane.ask("sqs", lambda client: _receive(client, url)))
         deleted = calls.create_task(lane.ask_as_worker("sqs", lambda sqs: Queue(sqs, url).delete([_MADE_UP_HANDLE])))
-        left = calls.create_task(lane.ask_as_worker("sqs", lambda sqs: Queue(sqs, url).leave([_MADE_UP_HANDLE], 0)))
-    return QueueSeen(received.result(), deleted.result(), left.result())
+    return QueueSeen(received.result(), deleted.result())
 
 
 async def _receive(client: Any, url: str) -> Messages:
@@ -69,7 +74,7 @@ async def _receive(client: Any, url: str) -> Messages:
 def judge(lane: Examined, seen: QueueSeen, known: Collection[str]) -> Iterator[Finding]:
     """`known` are the JobIds in the queue that are of this lane's jobs."""
     about = lane.about("queue")
-    if reason := _unusable(lane, seen):
+    if reason := unusable(lane, seen, lane.config.queue_url, f"lanes.{lane.name}.queue_url", "worker-policy.json"):
         yield fault(about, *reason)
     elif strange := sum(_is_strange(message, known) for message in seen.messages):
         said = f"{strange} of the messages in it are no notices of this lane's jobs: somebody else uses the queue too"
@@ -78,14 +83,14 @@ def judge(lane: Examined, seen: QueueSeen, known: Collection[str]) -> Iterator[F
         yield fine(about, "messages can be received, deleted and put off")
 
 
-def _unusable(lane: Examined, seen: QueueSeen) -> tuple[str, str] | None:
-    url = lane.config.queue_url
+def unusable(lane: Examined, seen: QueueSeen, url: str, key: str, policy_file: str) -> tuple[str, str] | None:
+    """Why the worker could not use a queue, and what mends it; `key` is that of its URL in the config file."""
     if seen.is_missing:
-        return f"there is no queue {url}", f"make it, or write the URL of another in lanes.{lane.name}.queue_url"
+        return f"there is no queue {url}", f"make it, or write the URL of another in {key}"
     if denied := {action: error for action, error in seen.refusals.items() if is_denied(error)}:
         actions = " and ".join(denied)
         said = f"{actions} not allowed ({next(iter(denied.values()))})"
-        return said, f"allow {actions} on the queue (deploy/aws/worker-policy.json)"
+        return said, f"allow {actions} on the queue (deploy/aws/{policy_file})"
     if error := next(iter(seen.refusals.values()), None):
         where = endpoint_of(lane.config, "sqs") or url
         return (
