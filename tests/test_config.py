@@ -342,14 +342,15 @@ def test_every_unknown_variable_is_named(mistakes):
     assert [mistake.split(":")[0] for mistake in found] == ["MODWORKER_DATABSE__URL", "MODWORKER_DATABSE__POOL_SIZE"]
 
 
-def test_arrivals_have_a_queue_of_their_own(mistakes):
+def test_arrivals_have_a_queue_of_their_own(written, mistakes):
     """Of the lane's region; neither that in which a lane hears of its jobs, nor another lane's."""
 
     def taken(lane: str, queue: str, region: str = "us-east-1") -> str:
         url = f"https://sqs.{region}.amazonaws.com/{ACCOUNT}/{queue}"
         return f'[lanes.{lane}]{LANE.replace("/moderation", f"/{lane}")}[lanes.{lane}.arrivals]\nqueue_url = "{url}"\n'
 
-    assert mistakes(taken("a", "uploads") + taken("b", "others")) == []
+    lanes = load(written(taken("a", "uploads") + taken("b", "others")), {}).settings.lanes
+    assert [lane.arrivals.queue_url.rpartition("/")[2] for lane in lanes.values()] == ["uploads", "others"]
     key = "lanes.b.arrivals.queue_url"
     assert mistakes(taken("a", "uploads") + taken("b", "a")) == [
         f"{key}: is the queue in which lane a hears of its jobs; write a queue of their own"
@@ -362,11 +363,13 @@ def test_arrivals_have_a_queue_of_their_own(mistakes):
     ]
 
 
-def test_patterns_of_arrivals_are_one_or_more(mistakes):
+def test_patterns_of_arrivals_are_one_or_more(written, mistakes):
     """One text is one pattern, in a variable too; what is no text is told by its key."""
     arrivals = LOCAL_LANE + "[lanes.main.arrivals]\n"
-    assert mistakes(arrivals + 'match = "*.mp4"\nexclude = ["a*", "b*"]') == []
-    assert mistakes(arrivals, {"MODWORKER_LANES__MAIN__ARRIVALS__MATCH": "*.mp4"}) == []
+    path = written(arrivals + 'exclude = ["a*", "b*"]')
+    taken = load(path, {"MODWORKER_LANES__MAIN__ARRIVALS__MATCH": "*.mp4"}).settings.lanes["main"].arrivals
+    assert (taken.match, taken.exclude) == (("*.mp4",), ("a*", "b*"))
+    assert load(written(arrivals + 'match = "*.mp4"'), {}).settings.lanes["main"].arrivals.match == ("*.mp4",)
     assert mistakes(arrivals + "match = 3\nexclude = [3]") == [
         'lanes.main.arrivals.match: is 3; write a list of texts, such as ["*.mp4"]',
         "lanes.main.arrivals.exclude: is 3; write text in quotes",
