@@ -21,7 +21,9 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-
 # A folder of videos is looked at for real; everything else is taken as the config file says.
 ANALYST := $(if $(filter s3://% %.csv %.jsonl,$(SOURCE)),,MODWORKER_LOCAL__ANALYST=onnx)
 
-.PHONY: help run test test-cluster check fuzz soak mutants lock clean
+SLOW := tests/docs tests/test_benchmarks.py
+
+.PHONY: help run test test-slow test-cluster check fuzz soak mutants lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,8 +32,11 @@ run: $(READY) ## moderate a made-up archive, or the videos of a folder: make run
 	@$(ANALYST) $(BIN)/modworker backfill "$(SOURCE)" --config $(CONFIG) || { code=$$?; \
 	  if [ $$code -eq 1 ]; then echo "(some videos could not be moderated; \`status\` shows why)"; else exit $$code; fi; }
 
-test: $(READY) $(AWS_READY) ## run every test
-	@$(BIN)/python -m pytest -n 4 --dist worksteal --ignore tests/cluster
+test: $(READY) $(AWS_READY) ## run the tests, but for those that the next two targets run
+	@$(BIN)/python -m pytest -n 4 --dist worksteal --ignore tests/cluster $(addprefix --ignore ,$(SLOW))
+
+test-slow: $(READY) $(AWS_READY) ## type every command of the documents, and see that every benchmark runs
+	@$(BIN)/python -m pytest -n 3 --dist worksteal $(SLOW)
 
 test-cluster: $(READY) ## run lanes and score frames on a Ray cluster of this machine, and kill nodes
 	@$(BIN)/python -m pytest -W default tests/cluster

