@@ -145,7 +145,7 @@ class Ownership:
         channels = await self._leases.channels(owner.lane_id, config.sns_topic_arn, config.publish_role_arn)
         usual_times = await self._jobs.usual_times(owner.lane_id)
         lane = Lane(name, self._settings, owner, channels, clients, self._metrics, usual_times, self._traces)
-        lane.slots.adopt(await self._jobs.occupied_slots(owner.lane_id))
+        lane.slots.adopt(await self._jobs.running(owner.lane_id))
         lane.lease_renewed(sent_at)
         return lane
 

@@ -109,7 +109,7 @@ INDEXED: dict[str, tuple[list[Any], set[str]]] = {
     "intents_of_lane": ([LANE], {"job_intents"}),
     "move_intent_to_channel": ([INTENTS[0], 1], {"job_pkey"}),
     "confirm_starts": ([INTENTS, ["tag"], ["aws"], [60.0]], {"job_pkey"}),
-    "occupied_slots": ([LANE], {"job_due", "job_intents"}),
+    "running_jobs_of_lane": ([LANE], {"job_due"}),
     "mark_finished": ([LANE, [f"aws{n}" for n in RUNNING]], {"job_by_aws_job_id", "job_pkey"}),
     "mark_overdue": ([LANE, 500, 10.0], {"job_due", "job_pkey"}),
     "wait_longer_if_unread": ([READY[0], 60.0], {"job_pkey"}),

@@ -77,9 +77,9 @@ class Jobs:
         return [as_job(row, is_replay=True) for row in rows]
 
     @patient
-    async def occupied_slots(self, lane_id: int) -> set[int]:
-        """Jobs that AWS may be working on."""
-        return {row["id"] for row in await self._database.pool.fetch(SQL["occupied_slots"], lane_id)}
+    async def running(self, lane_id: int) -> set[int]:
+        """Jobs that AWS is working on. Intents may be too, and take their slots when they are replayed."""
+        return {row["id"] for row in await self._database.pool.fetch(SQL["running_jobs_of_lane"], lane_id)}
 
     @patient
     async def move_to_channel(self, job_id: int, channel_id: int) -> None:

@@ -20,11 +20,9 @@ update job j
   from unnest($1::bigint[], $2::text[], $3::text[], $4::float8[]) as c (id, tag, aws_job_id, due_seconds)
  where j.id = c.id and j.tag = c.tag and j.state = (select 'intent')
 
--- name: occupied_slots
--- The jobs of a lane that AWS may still be working on. Two selects, since each state has an index of its own.
+-- name: running_jobs_of_lane
+-- The jobs of a lane that AWS is working on, as far as is known.
 select id from job where lane_id = $1 and state = 'running'
-union all
-select id from job where lane_id = $1 and state = 'intent'
 
 -- name: mark_finished
 -- running -> ready for the jobs that notices name; tells which of the JobIds are known here at all.
