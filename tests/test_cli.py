@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -9,6 +10,7 @@ from importlib.metadata import version
 import pytest
 
 from worker.cli import COMMANDS, app, exit_code
+from worker.cli.terminal import EXIT_CODES
 
 HEAVY = ("aioboto3", "aiohttp", "asyncpg", "botocore", "worker.app", "worker.local")
 
@@ -24,10 +26,18 @@ def test_every_command_is_where_it_is_said_to_be(place: str, capsys: pytest.Capt
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]):
-    """`modworker` alone prints what there is."""
+    """`modworker` alone prints what there is, in the order of an operator's work."""
     assert exit_code([]) == 0
-    told = capsys.readouterr().out
-    assert all(place.rpartition(":")[2] in told for place in COMMANDS)
+    told = re.findall(r"^│ ([a-z]+) ", capsys.readouterr().out, re.MULTILINE)
+    assert told == [place.rpartition(":")[2] for place in COMMANDS]
+
+
+@pytest.mark.parametrize("command", [[], ["verify"], ["config", "check"]])
+def test_help_tells_the_exit_codes(command: list[str], capsys: pytest.CaptureFixture[str]):
+    """Of the whole and of each command."""
+    assert exit_code([*command, "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert [code for code, meaning in EXIT_CODES.items() if f"{code}: {meaning}" not in told] == []
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["config", "schema"]])

@@ -16,7 +16,7 @@ import structlog
 from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
 from worker import log
-from worker.cli.terminal import AS_ASKED, STOPPED_EARLY, USAGE, complain
+from worker.cli.terminal import AS_ASKED, EXIT_CODES, STOPPED_EARLY, USAGE, complain
 from worker.errors import ClusterError, ModworkerError
 
 COMMANDS = {
@@ -39,18 +39,19 @@ COMMANDS = {
     "service:serve": "Run the local moderation service alone.",
     "configuration:config": "Look at the configuration.",
 }
-"""Where a command is to be found below this package, and its line of help."""
+"""Where a command is to be found below this package, and its line of help; in the order of the help."""
 
 app = cyclopts.App(
     name="modworker",
     help="Moderate whole video archives with Amazon Rekognition Video; keep every label in PostgreSQL.",
+    help_epilogue="\n".join(["Exit codes:\n", *(f"- {code}: {meaning}" for code, meaning in EXIT_CODES.items())]),
     version=partial(version, "modworker"),
     version_flags=["--version"],
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-for place, line in COMMANDS.items():
-    app.command(f"{__name__}.{place}", help=line)
+for number, (place, line) in enumerate(COMMANDS.items()):
+    app.command(f"{__name__}.{place}", help=line, sort_key=number)
 
 
 def main() -> None:
@@ -84,8 +85,8 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
 def _in_words(error: CycloptsError) -> str:
     match error:
         case MissingArgumentError(argument=argument) if argument is not None:
-            names = {"--config": "--config FILE", "--to": "--to FILE"}
-            return f"{' '.join(error.command_chain or ())} needs {names.get(argument.name, argument.name)}."
+            needed = " ".join(filter(None, (argument.name, argument.parameter.metavar)))
+            return f"{' '.join(error.command_chain or ())} needs {needed}."
         case UnusedCliTokensError(unused_tokens=tokens) if tokens:
             return f"{tokens[0]!r} means nothing here."
         case _:

@@ -15,9 +15,12 @@ from worker.errors import ConfigError
 config = cyclopts.App(name="config")
 
 
-@config.command
+@config.command(sort_key=0)
 def check(*, config: ConfigFile) -> int:
-    """Report every mistake of a config file at once."""
+    """Report every mistake of a config file at once.
+
+    Exit code 0 if there is none, 1 if there are some.
+    """
     try:
         load(config)
     except ConfigError as error:
@@ -27,7 +30,7 @@ def check(*, config: ConfigFile) -> int:
     return AS_ASKED
 
 
-@config.command(name="show")
+@config.command(name="show", sort_key=1)
 def show_settings(*, config: ConfigFile) -> int:
     """Print the effective settings with their sources; secrets are masked."""
     rows = [[legible(cell) for cell in row] for row in show(load(config))]
@@ -35,7 +38,7 @@ def show_settings(*, config: ConfigFile) -> int:
     return AS_ASKED
 
 
-@config.command(name="schema")
+@config.command(name="schema", sort_key=2)
 def print_schema() -> int:
     """Print the JSON Schema of the config file."""
     out.out(json.dumps(schema(), indent=2, ensure_ascii=False))

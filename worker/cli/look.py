@@ -9,7 +9,7 @@ import msgspec
 from cyclopts import Parameter
 
 from worker.app import open_store
-from worker.cli.parameters import AsJson, ConfigFile, Name, unknown_backfill
+from worker.cli.parameters import AsJson, ConfigFile, OnlyName, unknown_backfill
 from worker.cli.terminal import AS_ASKED, FINDING, out
 from worker.config import load
 from worker.display.decisions import decisions
@@ -61,7 +61,7 @@ async def labels(video: Annotated[str, Parameter(help="BUCKET/KEY")], /, *, conf
 async def verify(
     *,
     config: ConfigFile,
-    name: Name = None,
+    name: OnlyName = None,
     thorough: Annotated[bool, Parameter(negative="", help="sum up all detections anew, label by label")] = False,
 ) -> int:
     """Exit code 0 if the books are true, 1 if they are not."""
@@ -76,7 +76,7 @@ async def verify(
     return FINDING if findings else AS_ASKED
 
 
-async def audit(*, config: ConfigFile, name: Name = None, json: AsJson = False) -> int:
+async def audit(*, config: ConfigFile, name: OnlyName = None, json: AsJson = False) -> int:
     """Exit code 0; also for a backfill that was purged."""
     async with open_store(load(config).settings) as database:
         found = await entries(database, name)

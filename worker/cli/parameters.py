@@ -66,7 +66,7 @@ def _moment(_: Any, tokens: Sequence[Token]) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-ConfigFile = Annotated[Path, Parameter(name="--config", help="the operators' config file (TOML)")]
+ConfigFile = Annotated[Path, Parameter(name="--config", metavar="FILE", help="the operators' config file (TOML)")]
 Sources = Annotated[
     list[str],
     Parameter(
@@ -77,6 +77,7 @@ Sources = Annotated[
     ),
 ]
 Name = Annotated[str | None, Parameter(help="of the backfill; default: made from the sources", validator=_is_a_name)]
+OnlyName = Annotated[str | None, Parameter(name="--name", help="only this backfill", validator=_is_a_name)]
 Priority = Annotated[
     int | None, Parameter(help="higher numbers go first", validator=Number(gte=-1_000_000, lte=1_000_000))
 ]
@@ -86,7 +87,7 @@ Budget = Annotated[
 ]
 Texts = list[str]
 _REPEATED: dict[str, Any] = {"negative": "", "show_default": False}
-Size = Annotated[int | None, Parameter(converter=_size_bytes)]
+Size = Annotated[int | None, Parameter(metavar="SIZE", converter=_size_bytes)]
 Moment = Annotated[datetime | None, Parameter(converter=_moment)]
 Since = Annotated[Moment, Parameter(help="only videos that settled then or later (ISO 8601, UTC if it names no zone)")]
 
@@ -137,6 +138,7 @@ BackfillName = Annotated[str, Parameter(help="the backfill's name")]
 ExportFile = Annotated[
     str,
     Parameter(
+        metavar="FILE",
         help="FILE.parquet, FILE.csv, FILE.jsonl, or - for JSON Lines on standard output",
         allow_leading_hyphen=True,
         validator=_is_no_option,
