@@ -1,8 +1,13 @@
 """The metrics: the names that dashboards rely on, and what can be read back or forgotten."""
 
+import re
+from typing import get_args
+
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from worker.metrics import Metrics
+from worker.metrics import ArrivalOutcome, Metrics, NoticeOutcome, OverdueOutcome
+from worker.model import VideoState
 
 
 def used() -> Metrics:
@@ -56,6 +61,18 @@ def test_names_and_labels_are_those_that_dashboards_rely_on():
     for name, labels in histograms.items():
         expected |= {f"{name}_bucket": labels | {"le"}, f"{name}_count": labels, f"{name}_sum": labels}
     assert shapes == {f"modworker_{name}": labels for name, labels in expected.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("videos", VideoState), ("notices", NoticeOutcome), ("arrivals", ArrivalOutcome), ("overdue", OverdueOutcome)],
+)
+def test_the_values_of_a_label_are_told_with_the_metric(name: str, values: object):
+    """Prometheus shows, as the meaning of the metric, each state or outcome that there is."""
+    body, _ = Metrics().render()
+    meanings = {family.name: family.documentation for family in text_string_to_metric_families(body.decode())}
+    words = re.findall(r"\w+", meanings[f"modworker_{name}"])
+    assert [value for value in get_args(values) if value not in words] == []
 
 
 def test_what_is_told_is_shown():

@@ -6,6 +6,7 @@ Each `Metrics` has a registry of its own, so that tests and several owners in on
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from prometheus_client import (
     CONTENT_TYPE_PLAIN_0_0_4,
@@ -17,6 +18,12 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+
+from worker.model import VIDEO_STATES
+
+NoticeOutcome = Literal["marked", "repeated", "unknown", "foreign", "unreadable"]
+ArrivalOutcome = Literal["registered", "known", "left_out", "foreign", "unreadable"]
+OverdueOutcome = Literal["found", "in_progress"]
 
 # From a call on this machine to one that times out; half-decades, as quotas and latencies are judged by their order.
 _CALL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -44,7 +51,7 @@ class Metrics:
             return Histogram(name, meaning, labels, namespace="modworker", registry=registry, buckets=buckets)
 
         self._registry = registry
-        self._videos = gauge("videos", "Videos by state", "backfill", "state")
+        self._videos = gauge("videos", f"Videos by state: {', '.join(VIDEO_STATES)}", "backfill", "state")
         self._calls = counter(
             "calls", "Calls of AWS by outcome: ok, or AWS's error code", "lane", "operation", "outcome"
         )
@@ -56,12 +63,28 @@ class Metrics:
         self._labels = counter("labels_written", "Detections written to the database")
         self._write_seconds = histogram("write_seconds", "Time that writing a group took", buckets=_WRITE_SECONDS)
         self._write_rows = histogram("write_rows", "Detections in a written group", buckets=_WRITE_ROWS)
-        self._notices = counter("notices", "Completion messages by what became of them", "lane", "outcome")
-        self._arrivals = counter(
-            "arrivals", "Objects that arrived, and messages of none, by what became of them", "lane", "outcome"
+        self._notices = counter(
+            "notices",
+            "Completion messages by outcome: marked (their job is ready to be read), repeated (it was before), unknown "
+            "(no job of the lane has the JobId yet), foreign (about something else), unreadable (put aside)",
+            "lane",
+            "outcome",
         )
-        self._overdue = counter("overdue", "Jobs asked after without a notice, by what was found", "lane", "outcome")
-        self._spend = gauge("spend_usd", "Spent, reserved and budget", "backfill", "kind")
+        self._arrivals = counter(
+            "arrivals",
+            "Objects that arrived by outcome: registered, known (registered before), left_out (by match or exclude); "
+            "and messages: foreign (about no object that was made), unreadable (put aside)",
+            "lane",
+            "outcome",
+        )
+        self._overdue = counter(
+            "overdue",
+            "Jobs without a notice by outcome: found (their time had come, so AWS is asked), in_progress (its answer: "
+            "they wait longer)",
+            "lane",
+            "outcome",
+        )
+        self._spend = gauge("spend_usd", "US dollars: spent, reserved, and the budget, if any", "backfill", "kind")
         self._result_age = gauge("result_age_seconds", "Age of the oldest result not yet fetched; 0 for none")
         self._lease_epoch = gauge("lease_epoch", "Epoch of the lease of a lane that this process owns", "lane")
         ProcessCollector(registry=registry)
@@ -103,15 +126,15 @@ class Metrics:
         self._write_rows.observe(rows)
         self._write_seconds.observe(seconds)
 
-    def noticed(self, lane: str, outcome: str, count: int = 1) -> None:
+    def noticed(self, lane: str, outcome: NoticeOutcome, count: int = 1) -> None:
         """Completion messages met this outcome."""
         self._notices.labels(lane, outcome).inc(count)
 
-    def arrived(self, lane: str, outcome: str, count: int = 1) -> None:
+    def arrived(self, lane: str, outcome: ArrivalOutcome, count: int = 1) -> None:
         """Objects of event notifications met this outcome, or messages that tell of none."""
         self._arrivals.labels(lane, outcome).inc(count)
 
-    def overdue(self, lane: str, outcome: str, count: int = 1) -> None:
+    def overdue(self, lane: str, outcome: OverdueOutcome, count: int = 1) -> None:
         """Jobs without a notice met this outcome."""
         self._overdue.labels(lane, outcome).inc(count)
 

@@ -15,6 +15,7 @@ from worker.errors import UsageError
 from worker.flow.stop import Stop
 from worker.lane import Lane
 from worker.log import redacted
+from worker.metrics import ArrivalOutcome
 from worker.model import Backfill, Object
 from worker.pipeline.filters import Choice, Filters
 from worker.pipeline.polling import delete, received
@@ -103,5 +104,5 @@ class Arrivals:
         elif not told.objects:
             self._count("foreign")
 
-    def _count(self, outcome: str, count: int = 1) -> None:
+    def _count(self, outcome: ArrivalOutcome, count: int = 1) -> None:
         self._lane.metrics.arrived(self._lane.name, outcome, count)
