@@ -113,9 +113,10 @@ def _one_or_more(value: Any) -> Any:
 # An environment can set a variable to nothing more easily than unset it, so "" stands for an absent optional value.
 # TOML has no null: editors are told of the text alone.
 _TEXTS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+_SECRET = {"type": "string", "format": "password", "writeOnly": True}
 _OPTIONAL = (BeforeValidator(_none_if_empty), WithJsonSchema({"type": "string"}))
 OptionalText = Annotated[str | None, *_OPTIONAL]
-OptionalSecret = Annotated[SecretStr | None, *_OPTIONAL]
+OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty), WithJsonSchema(_SECRET)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), WithJsonSchema(_TEXTS)]
 OptionalEndpoint = Annotated[Annotated[str, AfterValidator(_endpoint)] | None, *_OPTIONAL]
 OptionalEndpointOrLocal = Annotated[Annotated[str, AfterValidator(_endpoint_or_local)] | None, *_OPTIONAL]
@@ -153,7 +154,7 @@ class Database(Section):
         2.0, ge=0, le=1_000_000, description="Nothing more is claimed while the embedded database's disk has less"
     )
     migrate: bool = Field(default=False, description="Apply migrations at start; the embedded database always does")
-    pool_size: int = Field(8, ge=2, le=100, description="Connections")
+    pool_size: int = Field(8, ge=2, le=100, description="Connections of one process")
 
     @field_validator("url")
     @classmethod
@@ -196,13 +197,21 @@ class Moderation(Section):
         50.0, ge=0, le=100, description="Percent; labels below it are not reported, and asking again costs a new job"
     )
     edition: str = Field("", max_length=200, pattern=_ONE_LINE, description="Another text buys the same videos again")
-    aggregate_by: Literal["TIMESTAMPS", "SEGMENTS"] = Field("TIMESTAMPS", description="How results are read")
-    price_usd_per_minute: float = Field(0.10, ge=0, le=1000, description="For budgets and sums")
+    aggregate_by: Literal["TIMESTAMPS", "SEGMENTS"] = Field(
+        "TIMESTAMPS", description="How results are read: when a label was seen, or from when to when"
+    )
+    price_usd_per_minute: float = Field(
+        0.10, ge=0, le=1000, description="What AWS asks for a minute of video; for budgets and sums"
+    )
     expected_minutes_per_gb: float = Field(
         20.0, gt=0, le=100_000, description="Reserved for a video of unknown duration, until learned"
     )
-    budget: Literal["expected", "strict"] = Field("expected", description='"strict" reserves the worst case')
-    max_generations: int = Field(2, ge=1, le=10, description="Paid tries of a video whose job failed")
+    budget: Literal["expected", "strict"] = Field(
+        "expected", description='"expected" reserves what a video should cost, "strict" the worst case'
+    )
+    max_generations: int = Field(
+        2, ge=1, le=10, description="Paid tries of a video whose job failed for a reason worth one"
+    )
     first_due_seconds: float = Field(
         300.0, gt=0, le=604_800, description="Ask after a job without a notice, until the usual time is learned"
     )
@@ -227,15 +236,15 @@ class Aws(Section):
 
 
 class Endpoints(Section):
-    """Endpoints of single services."""
+    """URLs of single services, such as those of VPC endpoints."""
 
-    rekognition: OptionalEndpoint = None
-    sqs: OptionalEndpoint = None
-    s3: OptionalEndpoint = None
-    sts: OptionalEndpoint = None
-    service_quotas: OptionalEndpoint = None
-    sns: OptionalEndpoint = Field(None, description="Asked by `doctor` only")
-    iam: OptionalEndpoint = Field(None, description="Asked by `doctor` only")
+    rekognition: OptionalEndpoint = Field(None, description="Of Rekognition")
+    sqs: OptionalEndpoint = Field(None, description="Of SQS: the lane's queue, and that of its arrivals")
+    s3: OptionalEndpoint = Field(None, description="Of S3: listings, HEADs, inventories, and videos in the pages")
+    sts: OptionalEndpoint = Field(None, description="Of STS: whose account the lane is, and roles that are assumed")
+    service_quotas: OptionalEndpoint = Field(None, description='Of Service Quotas: quotas = "auto", and `doctor`')
+    sns: OptionalEndpoint = Field(None, description="Of SNS; asked by `doctor` only")
+    iam: OptionalEndpoint = Field(None, description="Of IAM; asked by `doctor` only")
 
 
 class Arrivals(Section):
@@ -356,8 +365,8 @@ class Traces(Section):
 class LocalEndpoints(Section):
     """Services that stand in for the local service's own."""
 
-    s3: OptionalEndpoint = None
-    sns: OptionalEndpoint = None
+    s3: OptionalEndpoint = Field(None, description="Of an S3 that holds the videos, in place of its own storage")
+    sns: OptionalEndpoint = Field(None, description="Of an SNS that is given the completion messages")
 
 
 class LocalQuotas(Section):
