@@ -21,9 +21,9 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-
 # A folder of videos is looked at for real; everything else is taken as the config file says.
 ANALYST := $(if $(filter s3://% %.csv %.jsonl,$(SOURCE)),,MODWORKER_LOCAL__ANALYST=onnx)
 
-SLOW := tests/docs tests/test_benchmarks.py
+SLOW := tests/docs/test_commands.py tests/test_benchmarks.py
 
-.PHONY: help run test test-slow test-cluster check fuzz soak mutants lock clean
+.PHONY: help run test test-slow test-cluster check reference fuzz soak mutants lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ check: $(READY) ## lint, types, and the direction of imports
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+
+reference: $(READY) ## write docs/reference anew from the code
+	@$(BIN)/python -m tests.docs.reference
 
 fuzz: $(READY) ## send 100,000 malformed requests to a local service: make fuzz SEED=2
 	@$(BIN)/python -m tests.local.fuzz --requests 100000 $(if $(SEED),--seed $(SEED))
