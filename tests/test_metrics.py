@@ -22,6 +22,7 @@ def used() -> Metrics:
     metrics.wrote(1500, 0.05)
     metrics.noticed("main", "marked", 10)
     metrics.overdue("main", "found")
+    metrics.arrived("main", "registered")
     metrics.counted("b", {"pending": 3, "done": 4})
     metrics.spent("b", spent_usd=1.5, reserved_usd=0.5, budget_usd=10)
     metrics.oldest_result(12)
@@ -54,6 +55,7 @@ def test_names_and_labels_are_those_that_dashboards_rely_on():
         "labels_written_total": set(),
         "notices_total": {"lane", "outcome"},
         "overdue_total": {"lane", "outcome"},
+        "arrivals_total": {"lane", "outcome"},
         "spend_usd": {"backfill", "kind"},
         "result_age_seconds": set(),
         "lease_epoch": {"lane"},
