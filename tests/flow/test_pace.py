@@ -196,6 +196,33 @@ async def test_tenant_who_takes_half_is_given_way_to(rate: float, burst: int):
     assert between(granted, 240, 300) >= 0.99 * rate * 60
 
 
+@pytest.mark.parametrize("rate", [5.0, 50.0])
+async def test_quota_that_is_a_little_lower_is_used_in_full(rate: float):
+    """Where AWS grants nine tenths of what is configured, nearly all of them are used, and few calls are refused."""
+    begun_at = anyio.current_time()
+    pace, quota = Pace(rate), SharedQuota(0.9 * rate, 2, begun_at + 900, begun_at + 900)
+    granted = refused = 0
+    while anyio.current_time() < begun_at + 100:
+        sent_at = await pace.wait()
+        if quota.grants():
+            granted += 1
+            pace.succeeded(anyio.current_time())
+        else:
+            refused += 1
+            pace.throttled(sent_at, anyio.current_time())
+    assert granted >= 0.99 * 0.9 * rate * 100
+    assert refused <= 0.03 * granted
+
+
+def test_few_refused_calls_of_many_cost_no_more_than_their_share():
+    """Three calls of a hundred that come bunched leave the rate at what was granted meanwhile."""
+    pace, now = Pace(100.0), 0.0
+    for call in range(1, 400):
+        now = pace.take(now)
+        (pace.throttled if call % 33 == 0 and call > 200 else lambda _, at: pace.succeeded(at))(now, now)
+    assert pace.per_second > 95.0
+
+
 async def test_caller_that_goes_away_takes_no_moment():
     """A caller that is cancelled while it waits leaves its moment to the next one."""
     pace = Pace(1.0)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
+from math import ceil
+
 import anyio
 
-FIRST_CUT = 0.95  # of the rate, at a throttle: calls that were sent evenly may have come unevenly
+FIRST_CUT = 0.95  # of the rate, at most, at a throttle: calls that were sent evenly may have come unevenly
 CUT = 0.7  # at another one soon after it
 SOON_SECONDS, SOON_CALLS = 2.0, 3  # whichever is longer
+GRANTED_SECONDS, GRANTED_CALLS = 2.0, 20  # whichever is longer: over which it is seen what rate was granted
 LATENESS = 0.9  # of a call's spacing, that is made up for: after more of it two calls would come at once
 FLOOR = 0.02  # of the ceiling: below it even a closed quota would be probed too seldom to notice that it opened
 GROWTH = 0.5 / 30**3  # of the ceiling, per cubed second: half of it is won back 30 s after the rate that was refused
@@ -18,6 +23,10 @@ class Pace:
 
     Decisions (`take`, `throttled`, `succeeded`) are plain; only `wait` sleeps. Nobody's moment is fixed before it is
     his turn: a queue of callers that was made at a low rate does not outlast it.
+
+    A cut goes no lower than the rate that was granted in the last seconds, as long as anything is granted: where a loop
+    that stood still has bunched a few of many calls, nearly all were, and where somebody else takes a part of the quota
+    it is what he leaves.
 
     After a cut the rate follows a cubic curve, as CUBIC's window does (RFC 9438): soon near the rate that was refused,
     long about it, and ever faster beyond. So a quota that others share is seldom overrun, and one that they leave is
@@ -34,6 +43,7 @@ class Pace:
         self._lost_per_second = 0.0
         self._seconds_since_cut = 0.0  # while calls went through
         self._succeeded_at = float("-inf")
+        self._granted = self._granted_before()
 
     async def wait(self) -> float:
         """Sleep until the next call is due; returns that moment. Waiting callers are served in the order they came."""
@@ -59,25 +69,44 @@ class Pace:
         was_cut = self.per_second < self.ceiling_per_second
         self.ceiling_per_second = ceiling_per_second
         self.per_second = min(self.per_second, ceiling_per_second) if was_cut else ceiling_per_second
+        self._granted = self._granted_before(self._granted)
 
     def throttled(self, sent_at: float, now: float) -> None:
         """Cut the rate, once for all calls that were sent before the last cut could be felt."""
         if sent_at <= self._cut_at:
             return
         is_first = now - self._cut_at > max(SOON_SECONDS, SOON_CALLS / self.per_second)
+        granted_per_second = self._granted_per_second(now) if self._succeeded_at > self._cut_at else 0.0
         self._cut_at = self._succeeded_at = now
         self._seconds_since_cut = 0.0
         self._refused_per_second = self.per_second
-        self.per_second = max(self.per_second * (FIRST_CUT if is_first else CUT), self.ceiling_per_second * FLOOR)
+        least_per_second = max(self.per_second * (FIRST_CUT if is_first else CUT), self.ceiling_per_second * FLOOR)
+        self.per_second = max(least_per_second, min(granted_per_second, self.per_second))
         self._lost_per_second = self._refused_per_second - self.per_second
 
     def succeeded(self, now: float) -> None:
         """Raise the rate by the time that went by; a silence longer than the calls' own spacing counts for little."""
+        since_seconds = now - self._succeeded_at
+        self._succeeded_at = now
+        self._granted.append(now)
         if self.per_second == self.ceiling_per_second:
             return
-        self._seconds_since_cut += min(now - self._succeeded_at, 1.0 + 1 / self.per_second)
-        self._succeeded_at = now
+        self._seconds_since_cut += min(since_seconds, 1.0 + 1 / self.per_second)
         growth = self.ceiling_per_second * GROWTH
         seconds_to_refused = (self._lost_per_second / growth) ** (1 / 3)
         per_second = self._refused_per_second + growth * (self._seconds_since_cut - seconds_to_refused) ** 3
         self.per_second = min(max(per_second, self.per_second), self.ceiling_per_second)
+
+    @property
+    def _window_seconds(self) -> float:
+        return max(GRANTED_SECONDS, GRANTED_CALLS / self.ceiling_per_second)
+
+    def _granted_before(self, moments: Iterable[float] = ()) -> deque[float]:
+        """Moments of the calls that went through: no more than a window can hold."""
+        return deque(moments, maxlen=ceil(self._window_seconds * self.ceiling_per_second) + 1)
+
+    def _granted_per_second(self, now: float) -> float:
+        """The rate at which calls went through in the window that ends now, or since the first one did."""
+        begin = max(now - self._window_seconds, self._granted[0])
+        seconds = now - begin
+        return sum(moment > begin for moment in self._granted) / seconds if seconds > 0 else 0.0
