@@ -3,7 +3,7 @@
 `python -m benchmarks.inflight [--quick]` prints one JSON object. All workers have the same archive, with more videos
 than jobs may run, and the local service's jobs take hours. A worker is measured once all its slots run a job and its
 memory has settled down. Then a second one stands by, and the first is told to stop; a third one stands by, and the
-second is killed. Each finds intents of the one before, which it starts at once. `takeover_seconds` count from the
+second is killed. Each has some more slots than the one before, so that it starts jobs at once. `takeover_seconds` count from the
 moment when the lane was given back, or when the lease of the killed one was over.
 """
 
@@ -24,6 +24,7 @@ from benchmarks.rig import Rig, machine, memory_mb, open_rig, stop
 from benchmarks.takeover import STANDING_BY, Takeover, taken_over
 
 FEW, MANY, MANY_QUICK = 100, 100_000, 300
+MORE_SLOTS = 300  # than the worker before
 WAITING_VIDEOS = 2000  # more than all workers together claim ahead
 STARTS_PER_SECOND = 2000.0
 HOURS_SECONDS = 36_000.0  # that a job takes, and before it is asked for without a notice
@@ -52,13 +53,13 @@ class Ground:
         """Register the archive in a process of its own, so that no worker has its memory from that."""
         self._rig.output(self._rig.worker("enqueue", ARCHIVE, config=self._config(url, jobs)))
 
-    def worker(self, url: str, jobs: int) -> Popen[str]:
-        """A worker with so many slots."""
-        return self._rig.worker("run", config=self._config(url, jobs))
+    def worker(self, url: str, jobs: int, more: int = 0) -> Popen[str]:
+        """A worker with slots for so many jobs, and some more."""
+        return self._rig.worker("run", config=self._config(url, jobs, more))
 
-    async def standing_by(self, url: str, jobs: int) -> Popen[str]:
+    async def standing_by(self, url: str, jobs: int, more: int) -> Popen[str]:
         """A worker that waits for the lane."""
-        worker = self.worker(url, jobs)
+        worker = self.worker(url, jobs, more)
         await self._rig.until_logged(worker, STANDING_BY)
         return worker
 
@@ -78,11 +79,11 @@ class Ground:
         """How a process that stood by has gone on."""
         return await taken_over(self._rig, connection, self._service_data, successor)
 
-    def _config(self, url: str, jobs: int) -> Path:
+    def _config(self, url: str, jobs: int, more: int = 0) -> Path:
         return self._rig.config(
             url,
             self._service_url,
-            lane={"concurrent_jobs": jobs},
+            lane={"concurrent_jobs": jobs + more},
             worker={"http_listen": "127.0.0.1:0", "lease_seconds": self._lease_seconds},
             moderation={"first_due_seconds": HOURS_SECONDS, "edition": str(jobs)},
         )
@@ -126,11 +127,11 @@ async def with_many(rig: Rig, ground: Ground, many: int, memory: dict[str, dict[
     ground.register(url, many)
     first = ground.worker(url, many)
     memory["many"] = await ground.settled_memory(first, connection, many)
-    second = await ground.standing_by(url, many)
+    second = await ground.standing_by(url, many, MORE_SLOTS)
     stop(first)
     after_stop = await ground.taken_over(connection, second)
     memory["many, taken over"] = await ground.settled_memory(second, connection, many)
-    third = await ground.standing_by(url, many)
+    third = await ground.standing_by(url, many, 2 * MORE_SLOTS)
     second.kill()
     after_kill = await ground.taken_over(connection, third)
     await connection.close()
