@@ -3,8 +3,8 @@
 `python -m benchmarks.inflight [--quick]` prints one JSON object. All workers have the same archive, with more videos
 than jobs may run, and the local service's jobs take hours. A worker is measured once all its slots run a job and its
 memory has settled down. Then a second one stands by, and the first is told to stop; a third one stands by, and the
-second is killed. Each has some more slots than the one before, so that it starts jobs at once. `takeover_seconds` count from the
-moment when the lane was given back, or when the lease of the killed one was over.
+second is killed. Each has some more slots than the one before, so that it starts jobs at once. `takeover_seconds` count
+from the moment when the lane was given back, or when the lease of the killed one was over.
 """
 
 from __future__ import annotations
