@@ -73,7 +73,7 @@ class Metrics:
         self._arrivals = counter(
             "arrivals",
             "Objects that arrived by outcome: registered, known (registered before), left_out (by match or exclude); "
-            "and messages: foreign (about no object that was made), unreadable (put aside)",
+            "and messages: foreign (not of S3, left), unreadable (put aside)",
             "lane",
             "outcome",
         )

@@ -78,22 +78,32 @@ def test_whatever_way_it_was_created_counts(way: str):
     "body",
     [
         {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "archive"},
-        {"Records": []},
         {"Records": [record(event="ObjectRemoved:Delete")]},
         {"Records": [record("folder/")]},
-        {"Records": [{"eventSource": "aws:ses", "eventName": "x", "ses": {}}]},
         event("folder/"),
         event(**{"detail-type": "Object Deleted"}),
+    ],
+)
+def test_what_tells_of_nothing_new_names_no_object(body: Any):
+    """Test events, deletions, markers of folders."""
+    assert told(body) == Told([])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"Records": []},
+        {"Records": [{"eventSource": "aws:ses", "eventName": "x", "ses": {}}]},
         event(source="another"),
         {"JobId": "a1"},
-        {},
         enveloped(enveloped({"Records": [record()]})),
         enveloped({"Records": [record()]}, "SubscriptionConfirmation"),
     ],
 )
-def test_what_tells_of_nothing_new_names_no_object(body: Any):
-    """Test events, deletions, markers of folders, other services' messages."""
-    assert told(body) == Told([])
+def test_what_is_not_of_s3_is_somebody_elses(body: Any):
+    """Other services' messages, notices of jobs, and confirmations, to which nobody answers."""
+    assert told(body) == Told([], is_foreign=True)
 
 
 @pytest.mark.parametrize(

@@ -284,7 +284,7 @@ BROKEN: dict[Callable[[Setup], None], tuple[str, str, str]] = {
     messages_that_are_too_short: ("queue attributes", "as long as a notice", "MaximumMessageSize"),
     key_of_sqs: ("queue attributes", "alias/aws/sqs", "SqsManagedSseEnabled"),
     queue_of_arrivals_that_is_not_there: ("arrivals", "there is no queue", "lanes.main.arrivals.queue_url"),
-    queue_of_arrivals_with_other_messages: ("arrivals", "1 of the messages in it are no event", "who else sends"),
+    queue_of_arrivals_with_other_messages: ("arrivals", "1 of the messages in it are no event", "a queue of its own"),
     no_permission_to_hear_of_arrivals: ("arrivals", "sqs:ReceiveMessage not allowed", "worker-policy-arrivals.json"),
     topic_that_is_not_there: ("topic", "there is no topic", "lanes.main.sns_topic_arn"),
     topic_of_another_account: ("topic", "is of account 210987654321", "lanes.main.sns_topic_arn"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +18,8 @@ from tests.export.rows import ROWS, Row, row
 from worker.export.parquet import ROWS_A_GROUP, SCHEMA, parquet
 from worker.store.exports import COLUMNS
 
-LABELS_PAGE = Path(__file__).parents[2] / "docs" / "labels.md"
+ROOT = Path(__file__).parents[2]
+LABELS_PAGE = ROOT / "docs" / "labels.md"
 TYPES = {
     "int32": ("timestamp_ms", "start_ms", "end_ms", "taxonomy_level"),
     "double": ("confidence",),
@@ -88,3 +91,10 @@ def test_athena_is_told_of_the_columns_that_there_are():
     _, _, table = LABELS_PAGE.read_text().partition("create external table moderation_labels (")
     columns = re.findall(r"(\w+) (string|int|double|array<struct<.*?>>)", table.partition("stored as")[0])
     assert columns == [(field.name, ATHENA.get(str(field.type), str(field.type))) for field in SCHEMA]
+
+
+def test_memory_is_the_systems():
+    """A pool of pyarrow's own would keep what it once held."""
+    asked = "from worker.arrow import pa; print(pa.default_memory_pool().backend_name)"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "system\n"

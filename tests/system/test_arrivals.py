@@ -100,12 +100,13 @@ def test_arrivals_are_moderated_once_and_before_an_archive(
     assert states, "the archive was through before anything arrived"
     send(arrived(*uploads))
     until(lambda: waiting(site, queue_url) == 0, within_seconds=LATE_SECONDS)
+    assert site.run("enqueue", f"s3://{BUCKET}/{uploads[0]}", "--name", "uploads", "--budget-usd", "9").returncode == 0
     log = stopped(worker)
     assert "unreadable message put aside" in log
     [kept] = query("select body from notice_quarantine")
     assert kept["body"] == "no JSON"
     [backfill] = query("select id, priority, budget_usd from backfill where name = 'uploads'")
-    assert (backfill["priority"], backfill["budget_usd"]) == (100, None)
+    assert (backfill["priority"], backfill["budget_usd"]) == (100, 9)
     paid = query("select count(*) as jobs from video where backfill_id = $1 and job_id is not null", backfill["id"])
     assert paid[0]["jobs"] == len(uploads)
     assert site.run("verify").returncode == 0
@@ -143,3 +144,35 @@ def test_arrivals_wait_while_their_backfill_takes_nothing(
     worker = site.start("run")
     until(lambda: uploads[0] in ended(query) and waiting(site, queue_url) == 0, within_seconds=LATE_SECONDS)
     stopped(worker)
+
+
+def test_messages_that_are_not_for_this_lane_stop_nothing(
+    site: Site, query: Query, queue_url: str, uploads: list[str], send: Send
+):
+    """One that names a bucket that cannot be listed, and one that is not S3's, stay; their neighbours are moderated."""
+    elsewhere = arrived(uploads[0])
+    elsewhere["Records"][0]["s3"]["bucket"]["name"] = "no-such-bucket"
+    send(elsewhere, {"JobId": "a1"}, arrived(uploads[1]))
+    worker = site.start("run")
+    until(lambda: ended(query) == {uploads[1]}, within_seconds=LATE_SECONDS)
+    until(lambda: waiting(site, queue_url) == 2, within_seconds=LATE_SECONDS)
+    send(arrived(uploads[2]))
+    until(lambda: ended(query) == {uploads[1], uploads[2]}, within_seconds=LATE_SECONDS)
+    log = stopped(worker)
+    assert "bucket no-such-bucket cannot be listed" in log
+    assert "foreign message left" in log
+    assert waiting(site, queue_url) == 2
+
+
+def test_budget_and_priority_stay_what_operators_have_made_them(site: Site, query: Query, queue_url: str):
+    """The config file's are those of a new backfill; a worker that starts again does not bring them back."""
+    site.configure(lanes__main__arrivals={"budget_usd": 200.0})
+    terms = "select priority, budget_usd::float8 from backfill where name = 'uploads'"
+    for expected in ((100, 200.0), (7, 10.0)):
+        worker = site.start("run")
+        until(lambda: query(terms))
+        stopped(worker)
+        assert tuple(query(terms)[0]) == expected
+        changes = ("--name", "uploads", "--priority", "7", "--budget-usd", "10")
+        assert site.run("enqueue", f"s3://{BUCKET}/", *changes).returncode == 0
+    assert waiting(site, queue_url) == 0

@@ -11,15 +11,18 @@ from worker.aws.manifests import impossible
 from worker.aws.objects import NO_VERSION
 from worker.model import Object
 
+_S3_SOURCE = "aws:s3"
+_TEST = "s3:TestEvent"
 _CREATED = "ObjectCreated:"  # by a Put, a Post, a Copy or a CompleteMultipartUpload
 _CREATED_AT_EVENTBRIDGE = ("aws.s3", "Object Created")
 
 
 class Told(Struct, frozen=True):
-    """The objects that a message tells of, and what is wrong with it, if anything is."""
+    """The objects that a message tells of, what is wrong with it, if anything is, and whether it is S3's at all."""
 
     objects: list[Object]
     fault: str | None = None
+    is_foreign: bool = False
 
 
 class _Named(Struct, frozen=True):
@@ -45,6 +48,7 @@ class _Place(Struct, frozen=True):
 class _Record(Struct, frozen=True):
     """Only S3's own are looked into."""
 
+    source: str = field(default="", name="eventSource")
     event: str = field(default="", name="eventName")
     s3: Raw = Raw(b"null")
 
@@ -52,6 +56,7 @@ class _Record(Struct, frozen=True):
 class _Body(Struct, frozen=True):
     type: str = field(default="", name="Type")
     message: str | None = field(default=None, name="Message")
+    event: str = field(default="", name="Event")
     records: list[_Record] = field(default_factory=list, name="Records")
     source: str = ""
     detail_type: str = field(default="", name="detail-type")
@@ -65,6 +70,8 @@ _place = json.Decoder(_Place).decode
 def read_arrivals(text: str) -> Told:
     """Tell what a message's text is about; what tells of nothing new, such as S3's test event, names no object.
 
+    What is JSON and not S3's is somebody else's.
+
     An envelope of SNS is opened once, and nothing that a message points to is ever fetched.
     """
     objects: list[Object] = []
@@ -73,6 +80,8 @@ def read_arrivals(text: str) -> Told:
         body = _decode(text)
         if body.type == "Notification" and body.message is not None:
             body = _decode(body.message)
+        if not _is_of_s3(body):
+            return Told([], is_foreign=True)
         for named in _created(body):
             if reason := impossible(named):
                 fault = reason
@@ -83,10 +92,15 @@ def read_arrivals(text: str) -> Told:
     return Told(objects, fault)
 
 
+def _is_of_s3(body: _Body) -> bool:
+    by_s3 = any(record.source == _S3_SOURCE for record in body.records)
+    return by_s3 or body.event == _TEST or body.source == _CREATED_AT_EVENTBRIDGE[0]
+
+
 def _created(body: _Body) -> Iterator[Object]:
     """Markers of folders are left out, as in listings."""
     for record in body.records:
-        if record.event.removeprefix("s3:").startswith(_CREATED):
+        if record.source == _S3_SOURCE and record.event.removeprefix("s3:").startswith(_CREATED):
             place = _place(record.s3)
             yield from _unless_folder(place, unquote_plus(place.object.key, errors="strict"))
     if (body.source, body.detail_type) == _CREATED_AT_EVENTBRIDGE:

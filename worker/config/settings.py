@@ -257,9 +257,12 @@ class Arrivals(Section):
     )
     backfill: str = Field("arrivals", pattern=BACKFILL_NAME, description="Name of the backfill that they join")
     priority: int = Field(
-        100, ge=-1_000_000, le=1_000_000, description="Of that backfill; higher ones go first, archives have 0"
+        100,
+        ge=-1_000_000,
+        le=1_000_000,
+        description="Of that backfill when it is made; higher ones go first, archives have 0",
     )
-    budget_usd: float | None = Field(None, ge=0, le=10_000_000, description="Of that backfill; without it, no bound")
+    budget_usd: float | None = Field(None, ge=0, le=10_000_000, description="Of that backfill when it is made")
     match: Patterns = Field((), description="Patterns of keys, of which one must fit; none for all")
     exclude: Patterns = Field((), description="Patterns of keys, of which none may fit")
 

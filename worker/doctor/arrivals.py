@@ -21,11 +21,12 @@ def judge(lane: Examined, seen: QueueSeen) -> Iterator[Finding]:
     """Whatever S3 sends is in order, also what tells of nothing new."""
     about, url = lane.about("arrivals"), lane.config.arrivals.queue_url
     reason = unusable(lane, seen, url, f"lanes.{lane.name}.arrivals.queue_url", "worker-policy-arrivals.json")
-    faults = [read_arrivals(text_of(message, "Body")).fault for message in seen.messages]
+    told = [read_arrivals(text_of(message, "Body")) for message in seen.messages]
+    strange = sum(each.is_foreign or each.fault is not None for each in told)
     if reason:
         yield fault(about, *reason)
-    elif unreadable := next(filter(None, faults), None):
-        said = f"{sum(map(bool, faults))} of the messages in it are no event notifications of S3 ({unreadable[:200]})"
-        yield fault(about, said, "see who else sends to it; the worker puts such messages aside")
+    elif strange:
+        said = f"{strange} of the messages in it are no event notifications of S3: somebody else uses the queue too"
+        yield fault(about, said, f"write a queue of its own in lanes.{lane.name}.arrivals.queue_url")
     else:
         yield fine(about, "messages can be received and deleted")

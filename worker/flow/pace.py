@@ -8,8 +8,8 @@ from math import ceil
 
 import anyio
 
-FIRST_CUT = 0.95  # of the rate, at most, at a throttle: calls that were sent evenly may have come unevenly
-CUT = 0.7  # at another one soon after it
+FIRST_CUT = 0.95  # of the rate, where less than that was granted: calls that left evenly may have come unevenly
+CUT = 0.7  # likewise, at another throttle soon after it
 SOON_SECONDS, SOON_CALLS = 2.0, 3  # whichever is longer
 GRANTED_SECONDS, GRANTED_CALLS = 2.0, 20  # whichever is longer: over which it is seen what rate was granted
 LATENESS = 0.9  # of a call's spacing, that is made up for: after more of it two calls would come at once

@@ -11,7 +11,7 @@ import structlog
 
 from worker.aws.arrivals import Told, read_arrivals
 from worker.aws.notices import text_of
-from worker.errors import UsageError
+from worker.errors import AwsError, UsageError
 from worker.flow.stop import Stop
 from worker.lane import Lane
 from worker.log import redacted
@@ -23,6 +23,7 @@ from worker.store.audit import THE_WORKER
 from worker.store.jobs import Jobs
 from worker.store.registry import Registry
 
+LIST = "ListObjectsV2"
 REFUSED_SECONDS = 30.0  # between tries to register into a backfill that takes nothing
 
 log = structlog.get_logger()
@@ -39,6 +40,7 @@ class Arrivals:
         self._stop = stop
         self._choice = Choice(Filters(match=self._arrivals.match, exclude=self._arrivals.exclude))
         self._backfill: Backfill | None = None
+        self._listed: set[str] = set()  # buckets
 
     async def run(self) -> None:
         """Take until the stop."""
@@ -51,12 +53,36 @@ class Arrivals:
                         await self._take(messages)
 
     async def _take(self, messages: Sequence[dict[str, Any]]) -> None:
-        told = [read_arrivals(text_of(message, "Body")) for message in messages]
-        arrived = [named for each in told for named in each.objects]
-        await self._register([named for named in arrived if self._choice.takes(named)])
-        for message, each in zip(messages, told, strict=True):
+        told = [(message, read_arrivals(text_of(message, "Body"))) for message in messages]
+        taken = [(message, each) for message, each in told if await self._is_to_be_taken(message, each)]
+        await self._register([named for _, each in taken for named in each.objects if self._choice.takes(named)])
+        for message, each in taken:
             await self._tell(message, each)
-        await delete(self._lane, self._lane.arrivals_queue, [text_of(message, "ReceiptHandle") for message in messages])
+        handles = [text_of(message, "ReceiptHandle") for message, _ in taken]
+        await delete(self._lane, self._lane.arrivals_queue, handles)
+
+    async def _is_to_be_taken(self, message: dict[str, Any], told: Told) -> bool:
+        """Not if it is somebody else's, or the lane could not tell an object that is gone from one that is refused."""
+        if told.is_foreign:
+            self._count("foreign")
+            log.info("foreign message left", lane=self._lane.name, message=text_of(message, "MessageId"))
+            return False
+        buckets = sorted({named.bucket for named in told.objects} - self._listed)
+        return all([await self._is_listable(bucket) for bucket in buckets])
+
+    async def _is_listable(self, bucket: str) -> bool:
+        """Whether the lane may list a bucket: to whoever may not, S3 says 403 of an object that is gone.
+
+        Who names a bucket of his choice in a message does not stop the lane with it.
+        """
+        try:
+            async with self._lane.unpaced_call(LIST):
+                await self._lane.objects.page(bucket, "", None)
+        except AwsError as error:
+            self._tell_that_they_wait(f"bucket {bucket} cannot be listed: {error}")
+            return False
+        self._listed.add(bucket)
+        return True
 
     async def _register(self, objects: Sequence[Object]) -> None:
         """Add what is new to the backfill, as soon as it can be added."""
@@ -75,21 +101,22 @@ class Arrivals:
             return await self._registry.add(self._backfill, [(named, self._lane.id) for named in objects])
         except UsageError as error:
             self._backfill = None
-            await self._wait(str(error))
+            self._tell_that_they_wait(str(error))
+            await anyio.sleep(REFUSED_SECONDS)
             return None
 
-    async def _wait(self, reason: str) -> None:
-        """Leave the messages in their queue: they come back."""
+    def _tell_that_they_wait(self, reason: str) -> None:
+        """Messages that are left come back."""
         log.error("arrivals wait", lane=self._lane.name, backfill=self._arrivals.backfill, reason=reason)
-        await anyio.sleep(REFUSED_SECONDS)
 
     async def _open(self) -> Backfill:
-        """The backfill of the arrivals, with the priority and the budget that the config file gives it."""
+        """The backfill of the arrivals: a new one has the config file's priority and budget, others the operators'."""
+        is_new = await self._registry.find(self._arrivals.backfill) is None
         return await self._registry.open_backfill(
             self._arrivals.backfill,
             self._lane.settings.moderation,
-            priority=self._arrivals.priority,
-            budget_usd=self._arrivals.budget_usd,
+            priority=self._arrivals.priority if is_new else None,
+            budget_usd=self._arrivals.budget_usd if is_new else None,
             who=THE_WORKER,
         )
 
@@ -101,8 +128,6 @@ class Arrivals:
             self._count("unreadable")
             log.warning("unreadable message put aside", lane=self._lane.name, message=message_id, reason=told.fault)
             await self._jobs.quarantine(self._lane.id, message_id, redacted(text_of(message, "Body")), told.fault)
-        elif not told.objects:
-            self._count("foreign")
 
     def _count(self, outcome: ArrivalOutcome, count: int = 1) -> None:
         self._lane.metrics.arrived(self._lane.name, outcome, count)
