@@ -164,15 +164,17 @@ def test_messages_that_are_not_for_this_lane_stop_nothing(
     assert waiting(site, queue_url) == 2
 
 
-def test_budget_and_priority_stay_what_operators_have_made_them(site: Site, query: Query, queue_url: str):
+def test_budget_and_priority_stay_what_operators_have_made_them(
+    site: Site, query: Query, queue_url: str, uploads: list[str], send: Send
+):
     """The config file's are those of a new backfill; a worker that starts again does not bring them back."""
     site.configure(lanes__main__arrivals={"budget_usd": 200.0})
     terms = "select priority, budget_usd::float8 from backfill where name = 'uploads'"
-    for expected in ((100, 200.0), (7, 10.0)):
+    for key, expected in zip(uploads, ((100, 200.0), (7, 10.0)), strict=False):
+        send(arrived(key))
         worker = site.start("run")
-        until(lambda: query(terms))
+        until(lambda: waiting(site, queue_url) == 0, within_seconds=LATE_SECONDS)
         stopped(worker)
         assert tuple(query(terms)[0]) == expected
         changes = ("--name", "uploads", "--priority", "7", "--budget-usd", "10")
-        assert site.run("enqueue", f"s3://{BUCKET}/", *changes).returncode == 0
-    assert waiting(site, queue_url) == 0
+        assert site.run("enqueue", f"s3://{BUCKET}/{uploads[2]}", *changes).returncode == 0
