@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import asyncpg
 import pytest
 from anyio.from_thread import BlockingPortal
 
 from tests.store.steps import Steps
+from tests.system.conftest import Query
 from tests.system.desk import Desk
 from tests.system.site import Sections, Site, jobs_faster
 from tests.system.small_aws import SmallAws
@@ -25,17 +25,9 @@ Value = Callable[..., Any]
 
 
 @pytest.fixture
-def value(portal: BlockingPortal, database_url: str) -> Value:
+def value(query: Query) -> Value:
     """One value of the database."""
-
-    async def ask(sql: str, *arguments: Any) -> Any:
-        connection = await asyncpg.connect(database_url)
-        try:
-            return await connection.fetchval(sql, *arguments)
-        finally:
-            await connection.close()
-
-    return lambda sql, *arguments: portal.call(ask, sql, *arguments)
+    return lambda sql, *arguments: query(sql, *arguments)[0][0]
 
 
 @pytest.fixture
