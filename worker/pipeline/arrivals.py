@@ -55,7 +55,8 @@ class Arrivals:
     async def _take(self, messages: Sequence[dict[str, Any]]) -> None:
         told = [(message, read_arrivals(text_of(message, "Body"))) for message in messages]
         taken = [(message, each) for message, each in told if await self._is_to_be_taken(message, each)]
-        await self._register([named for _, each in taken for named in each.objects if self._choice.takes(named)])
+        if objects := [named for _, each in taken for named in each.objects if self._choice.takes(named)]:
+            await self._register(objects)
         for message, each in taken:
             await self._tell(message, each)
         handles = [text_of(message, "ReceiptHandle") for message, _ in taken]
