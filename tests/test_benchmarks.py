@@ -102,6 +102,17 @@ def test_pages_compares_a_worker_that_is_looked_at_with_one_that_is_not():
     assert result["share_looked_at"].keys() == {"worker", "database", "both"}
 
 
+def test_search_compares_many_detections_with_few():
+    """The times of each kind of question in both databases, and their ratio."""
+    result = quick("search")
+    assert result.keys() == ABOUT | {"seed", "rounds", "detections", "summaries", "ms", "targets"}
+    assert result["detections"]["many"] > result["detections"]["few"]
+    assert len(result["ms"]) == 9
+    for times in result["ms"].values():
+        assert times.keys() == {"few", "many", "many/few"}
+        assert all(0 < times[name]["median"] <= times[name]["worst"] for name in ("few", "many"))
+
+
 def test_claim_compares_many_videos_and_an_old_snapshot_with_few():
     """What a video costs by stage and step in each database, the ratios of the stages, and what the duties cost."""
     result = quick("claim")

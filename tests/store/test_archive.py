@@ -6,6 +6,8 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from tests.store.steps import BUCKET, Steps, page
 from worker.model import Backfill, ContentType, Detection, Failure, Label
 from worker.store.archive import PAGE, Archive, Found, Position, Wanted
@@ -147,23 +149,51 @@ async def test_search_finds_what_the_view_finds_each_video_once(steps: Steps):
     assert await all_of(Archive(steps.database), Wanted("Unheard of")) == [Found([], 0, None)]
 
 
-async def test_search_sifts_by_backfill_and_time(steps: Steps, monkeypatch):
-    """A few among many are found, in bounded steps, over as many pages as it takes."""
-    monkeypatch.setattr("worker.store.archive.STEPS_TO_SIFT", 20)
+async def a_few_among_many(steps: Steps) -> datetime:
+    """93 videos that show weapons, three of them of backfill "few", of which x.mp4 settled before the time told."""
     owner = await steps.own()
     many, few = await steps.backfill("many"), await steps.backfill("few")
     for backfill, keys in ((many, [f"{n}.mp4" for n in range(90)]), (few, ["x.mp4", "y.mp4", "z.mp4"])):
         for number, job_id in enumerate(await steps.ready(owner, backfill, keys)):
             await steps.pages.write([page(job_id, detections=[detection("Weapons", 0, 90.0 - number % 30)])])
     await steps.execute("update video set settled_at = settled_at - interval '1 day' where key = 'x.mp4'")
-    archive, noon = Archive(steps.database), datetime.now(UTC) - timedelta(hours=12)
+    return datetime.now(UTC) - timedelta(hours=12)
+
+
+@pytest.mark.parametrize(("few", "steps_a_page", "looked_at"), [(2, 20, 93), (20_000, 2_000, None)])
+async def test_search_sifts_by_backfill_and_time(
+    steps: Steps, monkeypatch, few: int, steps_a_page: int, looked_at: int | None
+):
+    """Few among many are found: by a walk in bounded steps over as many pages as it takes, or by what is few."""
+    monkeypatch.setattr("worker.store.archive.FEW", few)
+    monkeypatch.setattr("worker.store.archive.STEPS_TO_SIFT", steps_a_page)
+    noon = await a_few_among_many(steps)
+    archive = Archive(steps.database)
     wanted = {
         ("x.mp4", "y.mp4", "z.mp4"): Wanted("Weapons", backfill="few"),
         ("y.mp4", "z.mp4"): Wanted("Weapons", backfill="few", settled_from=noon),
-        ("x.mp4",): Wanted("Weapons", settled_before=noon),
+        ("x.mp4",): Wanted("Weapons", backfill="few", settled_before=noon),
+        (): Wanted("Weapons", 90.5, "few"),
     }
     for keys, question in wanted.items():
         pages = await all_of(archive, question)
         assert sorted(video["key"] for shown in pages for video in shown.videos) == list(keys)
-        assert sum(shown.looked_at for shown in pages) == 93
-        assert max(shown.looked_at for shown in pages) == 20
+        if len(keys) == 3:
+            assert sum(shown.looked_at for shown in pages) == (looked_at or 3)
+            assert max(shown.looked_at for shown in pages) <= steps_a_page
+
+
+async def test_few_and_many_are_searched_alike(steps: Steps, monkeypatch):
+    """The same videos in the same order over the same pages, whichever way they are found."""
+    owner, backfill = await steps.own(), await steps.backfill()
+    for number, job_id in enumerate(await many_ready(steps, owner, backfill, 2 * PAGE + 9)):
+        seen = [detection("Weapons", 0, 80.0 + number % 7, parent=parent) for parent in ("Violence", "Sports")]
+        await steps.pages.write([page(job_id, detections=seen[: 1 + number % 2])])
+    assert await steps.intents(owner, await steps.backfill("other"), [f"{n}.mp4" for n in range(40)]) == []
+    archive, found = Archive(steps.database), []
+    for few in (-1, 20_000):
+        monkeypatch.setattr("worker.store.archive.FEW", few)
+        pages = await all_of(archive, Wanted("Weapons", 81.0, settled_before=datetime.now(UTC) + timedelta(hours=1)))
+        found.append([shown.videos for shown in pages])
+    assert found[0] == found[1]
+    assert len(found[0]) == 3

@@ -158,6 +158,11 @@ INDEXED: dict[str, tuple[list[Any], set[str]]] = {
         [[7], 80.0, 100.0, 2**63 - 1, 50, "backfill2", None, None],
         {"job_label_by_confidence", "video_of_job"},
     ),
+    "videos_done": (["backfill2", None, None, 20_001], {"video_done"}),
+    "few_that_show_label": (
+        [[7], 80.0, 100.0, 2**63 - 1, 51, "backfill2", None, None],
+        {"video_done", "job_label_pkey", "video_pkey"},
+    ),
     # exports.sql
     "labels_of_jobs": ([BACKFILL, 30_000, 30_999, None], {"video_of_job", "job_pkey", "detection_by_job"}),
     # history.sql

@@ -11,7 +11,8 @@ from msgspec import Struct, json
 from worker.store.database import SQL, Database
 
 PAGE = 50  # rows of a list
-STEPS_TO_SIFT = 2_000  # that one search may take where it looks for a backfill or a time
+FEW = 20_000  # videos of a backfill and a time, each of which is looked at
+STEPS_TO_SIFT = 2_000  # that one search may take where it looks for a backfill or a time that has more
 MOST_PLACES = 50  # of one object
 MOST_DETECTIONS = 250_000  # of one job: more than any video has at two samples a second and ten labels each
 SUREST = 100.0
@@ -81,14 +82,19 @@ class Archive:
         return [dict(row) for row in await self._pool.fetch(SQL["dictionary"])]
 
     async def search(self, wanted: Wanted, position: Position) -> Found:
-        """A page of the videos that show a label, the surest first."""
+        """A page of the videos that show a label, the surest first.
+
+        A backfill or a time that few videos have is looked through; else the videos with the label are, and many of
+        them have it. So neither takes long, but where a label is all over the archive and hardly in what has many.
+        """
         label_ids = [row["id"] for row in await self._pool.fetch(SQL["labels_by_name"], wanted.label)]
-        steps = STEPS_TO_SIFT if wanted.is_sifted else PAGE
-        rows = await self._pool.fetch(
-            SQL["jobs_that_show_label"],
-            *(label_ids, wanted.confidence, position.confidence, position.job_id, steps),
-            *(wanted.backfill, wanted.settled_from, wanted.settled_before),
-        )
+        where = (wanted.backfill, wanted.settled_from, wanted.settled_before)
+        statement, steps = "jobs_that_show_label", PAGE
+        if wanted.is_sifted:
+            is_small = await self._pool.fetchval(SQL["videos_done"], *where, FEW + 1) <= FEW
+            statement, steps = ("few_that_show_label", PAGE + 1) if is_small else (statement, STEPS_TO_SIFT)
+        position_given = (wanted.confidence, position.confidence, position.job_id)
+        rows = await self._pool.fetch(SQL[statement], label_ids, *position_given, steps, *where)
         return _page(rows, steps)
 
 

@@ -87,3 +87,46 @@ select s.number, s.job_id, s.highest_confidence, s.detections, s.first_ms, s.las
      order by v.id limit 1) v on true
  where v.id is not null or s.number = (select max(number) from steps)
  order by s.number
+
+-- name: videos_done
+-- How many videos of a backfill (of all for null) were done in a time, counted up to $4.
+select count(*)
+  from (select 1
+          from backfill b
+         cross join lateral (
+           select 1 from video v
+            where v.backfill_id = b.id and v.state = 'done' and v.settled_at >= coalesce($2::timestamptz, '-infinity')
+              and v.settled_at < coalesce($3::timestamptz, 'infinity')
+            limit $4) v
+         where $1::text is null or b.name = $1
+         limit $4) counted
+
+-- name: few_that_show_label
+-- What `jobs_that_show_label` finds, the first $5 of it, where few videos are of the backfill ($6) and the time ($7 to
+-- $8): each of them is looked at. Labels are looked up job by job, whatever the planner thinks of their number.
+with few as materialized (
+  select v.job_id, min(v.id) as id
+    from backfill b
+   cross join lateral (
+     select v.id, v.job_id from video v
+      where v.backfill_id = b.id and v.state = 'done' and v.settled_at >= coalesce($7::timestamptz, '-infinity')
+        and v.settled_at < coalesce($8::timestamptz, 'infinity')
+      offset 0) v
+   where $6::text is null or b.name = $6
+   group by v.job_id
+), shown as materialized (
+  select few.id, seen.*,
+         row_number() over (order by seen.highest_confidence desc, seen.job_id desc, seen.label_id) as number
+    from few
+   cross join lateral (
+     select jl.job_id, jl.label_id, jl.highest_confidence, jl.detections, jl.first_ms, jl.last_ms
+       from job_label jl
+      where jl.job_id = few.job_id and jl.label_id = any($1::smallint[]) and jl.highest_confidence >= $2
+        and (jl.highest_confidence, jl.job_id) < ($3, $4)
+      offset 0) seen
+   order by number limit $5
+)
+select s.number, s.job_id, s.highest_confidence, s.detections, s.first_ms, s.last_ms,
+       l.name, l.parent_name, v.id, b.name as backfill, v.bucket, v.key, v.settled_at
+  from shown s join label l on l.id = s.label_id join video v on v.id = s.id join backfill b on b.id = v.backfill_id
+ order by s.number

@@ -6,7 +6,7 @@ select b.id as backfill_id, b.purging_at is not null as is_purging, now() as at,
        min(v.job_id) as first, max(v.job_id) as last
   from backfill b
   left join video v on v.backfill_id = b.id and v.state = 'done'
-                   and ($2::timestamptz is null or v.settled_at >= $2)
+                   and v.settled_at >= coalesce($2::timestamptz, '-infinity')
  where b.name = $1
  group by b.id
 
