@@ -357,19 +357,20 @@ def test_registration_tells_what_was_left_out():
 def test_export_tells_where_the_next_one_begins(tmp_path: Path):
     """As a time that `--since` takes."""
     done = Exported(1_234, datetime(2026, 11, 23, 8, 0, 5, 999, tzinfo=UTC))
-    told = exported("films", done, tmp_path / "a.csv")
+    told = exported(["films"], done, tmp_path / "a.csv")
     assert told.startswith(f"backfill films: 1,234 labels written to {tmp_path / 'a.csv'}; ")
     assert told.endswith(" --since 2026-11-23T08:00:05Z")
-    assert " written to standard output; " in exported("films", done, None)
+    assert " written to standard output; " in exported(["films"], done, None)
+    assert exported(["films", "news"], done, None).startswith("backfills films, news: 1,234 labels")
 
 
 async def test_export_counts_on_a_terminal():
     """What is written so far, and of how many where that is known."""
     screen = Console(file=io.StringIO(), force_terminal=True, width=COLUMNS)
-    with exporting(screen, pytest.fail, "films") as shown:
+    with exporting(screen, pytest.fail, ["films"]) as shown:
         shown(1_200, 5_000)
     assert "exporting films: 1,200 of 5,000 labels" in screen.file.getvalue()
     screen = Console(file=io.StringIO(), force_terminal=True, width=COLUMNS)
-    with exporting(screen, pytest.fail, "films") as shown:
+    with exporting(screen, pytest.fail, ["films"]) as shown:
         shown(1_200, None)
     assert "exporting films: 1,200 labels" in screen.file.getvalue()

@@ -24,9 +24,9 @@ async def all_of(labels: Snapshot) -> list[tuple[Any, ...]]:
     return [tuple(row) for batch in [batch async for batch in labels.batches()] for row in batch]
 
 
-async def exported(steps: Steps, name: str = "archive", *, since: datetime | None = None) -> list[tuple[Any, ...]]:
-    """Every row of an export at this moment."""
-    async with snapshot(steps.database, name, since) as labels:
+async def exported(steps: Steps, *names: str, since: datetime | None = None) -> list[tuple[Any, ...]]:
+    """Every row of an export at this moment, of backfill archive unless others are named."""
+    async with snapshot(steps.database, names or ("archive",), since) as labels:
         return await all_of(labels)
 
 
@@ -72,7 +72,7 @@ async def test_labels_are_those_of_one_moment(steps: Steps):
     owner, backfill = await steps.own(), await steps.backfill()
     job_ids = await steps.done(owner, backfill, ["a.mp4", "b.mp4"])
     before = await steps.rows(VIEW)
-    async with snapshot(steps.database, "archive", None) as labels:
+    async with snapshot(steps.database, ["archive"], None) as labels:
         await steps.done(owner, backfill, ["later.mp4"])
         await steps.execute("delete from detection where job_id = $1", job_ids[0])
         async for _ in Purge(steps.database, backfill).run("an operator"):
@@ -89,8 +89,23 @@ async def test_later_export_has_what_settled_since(steps: Steps):
     since = await steps.value("select settled_at from video where key = 'after.mp4'")
     assert {row[2] for row in await exported(steps, since=since)} == {"after.mp4"}
     assert await exported(steps, since=await steps.value("select clock_timestamp()")) == []
-    async with snapshot(steps.database, "archive", since) as labels:
+    async with snapshot(steps.database, ["archive"], since) as labels:
         assert labels.labels is None
+
+
+async def test_labels_of_several_backfills_come_one_after_the_other(steps: Steps):
+    """In the order of the names; a video that two of them have comes with each."""
+    owner, first, second = await steps.own(), await steps.backfill("first"), await steps.backfill("second")
+    await steps.done(owner, first, ["a.mp4", "shared.mp4"])
+    await steps.done(owner, second, ["b.mp4"])
+    await attached(steps, owner, second, ["shared.mp4"])
+    await steps.done(owner, await steps.backfill("another"), ["c.mp4"])
+    rows = await exported(steps, "second", "first")
+    assert [name for name, _ in groupby(row[0] for row in rows)] == ["second", "first"]
+    view = "select * from moderation_labels where backfill in ('first', 'second')"
+    assert Counter(rows) == Counter(await steps.rows(view))
+    async with snapshot(steps.database, ["second", "first"], None) as labels:
+        assert labels.labels == len(rows)
 
 
 async def test_backfill_without_labels_gives_none(steps: Steps):

@@ -144,6 +144,8 @@ def test_file_appears_when_it_is_whole(desk: Desk, tmp_path: Path):
     assert jobs_in(tmp_path / "a.jsonl").total() == LABELS
     assert desk.run("export", "--name", "stored", "--to", str(tmp_path / "b.csv"), "--since", moment) == 0
     assert " 0 labels written to " in desk.out  # what is stored was settled a day ago
+    assert desk.run("export", "--name", "stored", "--name", "stored", "--to", str(tmp_path / "c.csv")) == 0
+    assert desk.out.startswith(f"backfill stored: {LABELS:,} labels")
 
 
 def test_file_that_is_there_is_replaced_on_purpose_only(desk: Desk, tmp_path: Path):
@@ -164,6 +166,7 @@ def test_file_that_is_there_is_replaced_on_purpose_only(desk: Desk, tmp_path: Pa
     ("typed", "said"),
     [
         (["--name", "films", "--to", "a.csv"], "there is no backfill 'films'; `modworker status --config"),
+        (["--name", "stored", "--name", "films", "--to", "a.csv"], "there is no backfill 'films'; `modworker status"),
         (["--name", "stored", "--to", "a.xlsx"], "a.xlsx: a name ends in .parquet, .csv or .jsonl"),
         (["--name", "stored", "--to", "."], ". is no regular file; name one, or - for standard output"),
         (["--name", "stored", "--to", "nowhere/a.csv"], "nowhere/a.csv cannot be written (No such file or directory)"),
@@ -195,7 +198,7 @@ async def test_stopped_export_leaves_nothing(stored: Site, tmp_path: Path):
         process.terminate()
         done = finished(process)
     assert done.returncode == 3
-    assert "the export of backfill stored was told to stop; nothing is kept of it" in done.stderr
+    assert "the export of stored was told to stop; nothing is kept of it" in done.stderr
     assert files_in(tmp_path) == set()
 
 

@@ -26,7 +26,7 @@ COMMANDS = {
     "work:run": "Work on whatever is registered, until told to stop.",
     "look:status": "Show backfills, lanes, rates, spend, time left, and failures by reason.",
     "look:labels": "Show the labels of one video as a timeline.",
-    "export:export": "Write the settled labels of a backfill to a Parquet, CSV or JSON Lines file.",
+    "export:export": "Write the settled labels of backfills to a Parquet, CSV or JSON Lines file.",
     "look:verify": "Check the books: every video accounted for, counts equal to rows, tallies true.",
     "look:audit": "Show who decided what about money and rows, and when.",
     "doctor:doctor": "Check database, credentials, permissions, topic, queue, role, buckets and quotas; spend nothing.",

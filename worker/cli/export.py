@@ -1,4 +1,4 @@
-"""`export`: a backfill's settled labels in a file."""
+"""`export`: settled labels of backfills in a file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = structlog.get_logger()
 async def export(
     *,
     config: ConfigFile,
-    name: Annotated[str, Parameter(help="of the backfill")],
+    name: Annotated[list[str], Parameter(help="of the backfill; again for each further one whose labels are wanted")],
     to: ExportFile,
     since: Since = None,
     format: Annotated[FormatName | None, Parameter(help="in place of what the file's name ends with")] = None,  # noqa: A002 (the option's name)
@@ -39,20 +39,22 @@ async def export(
     workers settle meanwhile; the file is there when it is complete, and not before.
     """
     settings = load(config).settings
-    request = Request(name, target_of(to, is_forced=force), _format_of(to, format), since)
+    names = list(dict.fromkeys(name))
+    request = Request(names, target_of(to, is_forced=force), _format_of(to, format), since)
 
     async def write(_: Signals) -> int:
         async with open_store(settings) as database:
-            if await Registry(database).find(name) is None:
-                raise unknown_backfill(name, config)
-            with exporting(err, logger.info, name) as shown:
+            for known in names:
+                if await Registry(database).find(known) is None:
+                    raise unknown_backfill(known, config)
+            with exporting(err, logger.info, names) as shown:
                 done = await export_labels(database, request, shown)
-        (err if request.target is None else out).print(exported(name, done, request.target))
+        (err if request.target is None else out).print(exported(names, done, request.target))
         return AS_ASKED
 
     code = await until_signal(write)
     if code is None:
-        complain(f"the export of backfill {name} was told to stop; nothing is kept of it")
+        complain(f"the export of {', '.join(names)} was told to stop; nothing is kept of it")
         return STOPPED_EARLY
     return code
 

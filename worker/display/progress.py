@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -59,18 +59,21 @@ def purging(console: Console, log_line: Callable[..., Any], name: str) -> Iterat
 
 
 @contextmanager
-def exporting(console: Console, log_line: Callable[..., Any], name: str) -> Iterator[Callable[[int, int | None], None]]:
+def exporting(
+    console: Console, log_line: Callable[..., Any], names: Sequence[str]
+) -> Iterator[Callable[[int, int | None], None]]:
     """A spinner that counts what is written on a terminal, a log line every ten seconds elsewhere."""
-    with console.status(f"exporting {name}") if console.is_terminal else nullcontext() as spinner:
+    title = f"exporting {', '.join(names)}"
+    with console.status(title) if console.is_terminal else nullcontext() as spinner:
         next_at = anyio.current_time() + LINE_SECONDS
 
         def show(written: int, labels: int | None) -> None:
             nonlocal next_at
             if spinner is not None:
-                spinner.update(f"exporting {name}: {written:,}{f' of {labels:,}' if labels else ''} labels")
+                spinner.update(f"{title}: {written:,}{f' of {labels:,}' if labels else ''} labels")
             elif (now := anyio.current_time()) >= next_at:
                 next_at = now + LINE_SECONDS
-                log_line("exporting", backfill=name, written=written, labels=labels)
+                log_line("exporting", backfills=names, written=written, labels=labels)
 
         yield show
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from worker.aws.rekognition import GET, START
@@ -27,10 +27,11 @@ def discovered(name: str, found: Discovered, *, is_dry_run: bool) -> str:
     return sentence + left_out + (f", {counted(found.bad_rows, 'bad row')} skipped" if found.bad_rows else "")
 
 
-def exported(name: str, done: Exported, file: Path | None) -> str:
+def exported(names: Sequence[str], done: Exported, file: Path | None) -> str:
     """What an export wrote, and what the next one is to begin with."""
+    backfills = f"{'backfills' if len(names) > 1 else 'backfill'} {', '.join(names)}"
     return (
-        f"backfill {name}: {counted(done.labels, 'label')} written to {file or 'standard output'}; "
+        f"{backfills}: {counted(done.labels, 'label')} written to {file or 'standard output'}; "
         f"what settles later is had with --since {done.goes_on_at:%Y-%m-%dT%H:%M:%SZ}"
     )
 

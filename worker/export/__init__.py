@@ -1,8 +1,8 @@
-"""Writes a backfill's settled labels into a file, as Parquet, CSV or JSON Lines: whole or not at all."""
+"""Writes settled labels of backfills into a file, as Parquet, CSV or JSON Lines: whole or not at all."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 
@@ -21,9 +21,9 @@ Shown = Callable[[int, int | None], None]
 
 
 class Request(Struct, frozen=True):
-    """What to write: all labels of a backfill, or those of videos that settled at `since` or later."""
+    """What to write: all labels of backfills, or those of videos that settled at `since` or later."""
 
-    name: str
+    names: Sequence[str]
     target: Target
     format: FormatName
     since: datetime | None
@@ -40,7 +40,7 @@ async def export(database: Database, request: Request, shown: Shown) -> Exported
     """Write the labels as they are at one moment, whatever workers settle meanwhile.
 
     Raises:
-        UsageError: if the file cannot be written, or the backfill is being purged.
+        UsageError: if the file cannot be written, or a backfill is being purged.
         DatabaseError: if the database goes away.
 
     """
@@ -66,7 +66,7 @@ async def _copy(
     database: Database, request: Request, write: Callable[[Rows], Awaitable[None]], shown: Shown
 ) -> Exported:
     written = 0
-    async with snapshot(database, request.name, request.since) as labels, aclosing(labels.batches()) as batches:
+    async with snapshot(database, request.names, request.since) as labels, aclosing(labels.batches()) as batches:
         async for rows in batches:
             await write(rows)
             written += len(rows)

@@ -1,4 +1,4 @@
-"""A backfill's settled labels in the order of their jobs: those of one moment, any number in bounded memory."""
+"""Settled labels of backfills in the order of their jobs: those of one moment, any number in bounded memory."""
 
 from __future__ import annotations
 
@@ -36,39 +36,44 @@ class _Extent(Struct, frozen=True):
 
 
 class Snapshot:
-    """The labels of a backfill at the moment `at`; `labels` is their number, None where only some are asked for."""
+    """The labels of backfills at the moment `at`; `labels` is their number, None where only some are asked for."""
 
-    def __init__(self, connection: Connection, extent: _Extent, since: datetime | None) -> None:
-        self.at = extent.at
-        self.labels = extent.labels if since is None else None
+    def __init__(self, connection: Connection, extents: Sequence[_Extent], since: datetime | None) -> None:
+        self.at = extents[0].at
+        self.labels = sum(extent.labels for extent in extents) if since is None else None
         self._connection = connection
-        self._extent = extent
+        self._extents = extents
         self._since = since
 
     async def batches(self) -> AsyncGenerator[Rows, None]:
-        """Rows of `COLUMNS`, some at a time."""
-        for first, last in windows(self._extent.first, self._extent.last, WINDOW):
-            window = (self._extent.backfill_id, first, last, self._since)
-            cursor = await self._connection.cursor(SQL["labels_of_jobs"], *window, timeout=LONGEST_SECONDS)
-            while rows := await cursor.fetch(ROWS_AT_ONCE, timeout=LONGEST_SECONDS):
-                yield rows
+        """Rows of `COLUMNS`, some at a time, one backfill after the other."""
+        for extent in self._extents:
+            for first, last in windows(extent.first, extent.last, WINDOW):
+                window = (extent.backfill_id, first, last, self._since)
+                cursor = await self._connection.cursor(SQL["labels_of_jobs"], *window, timeout=LONGEST_SECONDS)
+                while rows := await cursor.fetch(ROWS_AT_ONCE, timeout=LONGEST_SECONDS):
+                    yield rows
 
 
 @asynccontextmanager
-async def snapshot(database: Database, name: str, since: datetime | None) -> AsyncIterator[Snapshot]:
-    """The labels of a backfill at this moment: of all its videos, or of those that settled at `since` or later.
+async def snapshot(database: Database, names: Sequence[str], since: datetime | None) -> AsyncIterator[Snapshot]:
+    """The labels of backfills at this moment: of all their videos, or of those that settled at `since` or later.
 
     Raises:
-        UsageError: if the backfill is gone, or is being purged.
+        UsageError: if a backfill is gone, or is being purged.
         DatabaseError: if the database goes away.
 
     """
     with _gone_for_good():
         async with database.unlimited() as connection:
-            row = await connection.fetchrow(SQL["extent_of_labels"], name, since, timeout=LONGEST_SECONDS)
-            if row is None or row["is_purging"]:
-                raise UsageError(f"backfill {name} is being purged, or was: its labels are not all there any more")
-            yield Snapshot(connection, _Extent(**dict(row)), since)
+            yield Snapshot(connection, [await _extent(connection, name, since) for name in names], since)
+
+
+async def _extent(connection: Connection, name: str, since: datetime | None) -> _Extent:
+    row = await connection.fetchrow(SQL["extent_of_labels"], name, since, timeout=LONGEST_SECONDS)
+    if row is None or row["is_purging"]:
+        raise UsageError(f"backfill {name} is being purged, or was: its labels are not all there any more")
+    return _Extent(**dict(row))
 
 
 @contextmanager
