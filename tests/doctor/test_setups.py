@@ -6,12 +6,15 @@ import json
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.doctor.setup import KEY, Setup, faults, not_checked
 from worker.aws.notices import PATIENT_RECEIVES
+
+DEPLOYED = Path(__file__).parents[2] / "deploy" / "aws"
 
 
 def policy(*statements: dict[str, Any]) -> str:
@@ -122,14 +125,38 @@ def queue_of_arrivals_that_is_not_there(setup: Setup) -> None:
 
 
 def queue_of_arrivals_with_other_messages(setup: Setup) -> None:
+    setup.client("sqs").send_message(QueueUrl=uploads(setup), MessageBody="no JSON")
+
+
+def uploads(setup: Setup, **attributes: str) -> str:
+    """The URL of a queue of arrivals as deploy/aws has it, but for these attributes."""
     url = setup.client("sqs").create_queue(QueueName=f"{setup.name}-uploads")["QueueUrl"]
-    setup.client("sqs").send_message(QueueUrl=url, MessageBody="no JSON")
+    policy = (DEPLOYED / "arrivals-queue-policy.json").read_text()
+    policy = policy.replace("moderation-arrivals", f"{setup.name}-uploads")
+    given = {"Policy": policy, "MessageRetentionPeriod": "1209600"} | attributes
+    setup.client("sqs").set_queue_attributes(QueueUrl=url, Attributes=given)
     setup.lane["arrivals.queue_url"] = url
+    return str(url)
+
+
+def arrivals_that_are_soon_forgotten(setup: Setup) -> None:
+    uploads(setup, MessageRetentionPeriod="86400")
+
+
+def arrivals_that_are_too_short(setup: Setup) -> None:
+    uploads(setup, MaximumMessageSize="1024")
+
+
+def arrivals_under_the_key_of_sqs(setup: Setup) -> None:
+    uploads(setup, KmsMasterKeyId="alias/aws/sqs")
+
+
+def arrivals_that_nobody_may_send(setup: Setup) -> None:
+    uploads(setup, Policy=json.dumps({"Version": "2012-10-17", "Statement": []}))
 
 
 def no_permission_to_hear_of_arrivals(setup: Setup) -> None:
-    url = setup.client("sqs").create_queue(QueueName=f"{setup.name}-uploads")["QueueUrl"]
-    setup.lane["arrivals.queue_url"] = url
+    uploads(setup)
     setup.refuse("ReceiveMessage", code="AccessDeniedException", status=400, about=f"{setup.name}-uploads")
 
 
@@ -286,6 +313,10 @@ BROKEN: dict[Callable[[Setup], None], tuple[str, str, str]] = {
     queue_of_arrivals_that_is_not_there: ("arrivals", "there is no queue", "lanes.main.arrivals.queue_url"),
     queue_of_arrivals_with_other_messages: ("arrivals", "1 of the messages in it are no event", "a queue of its own"),
     no_permission_to_hear_of_arrivals: ("arrivals", "sqs:ReceiveMessage not allowed", "worker-policy-arrivals.json"),
+    arrivals_that_are_soon_forgotten: ("arrivals attributes", "kept for 1 days", "MessageRetentionPeriod to 1209600"),
+    arrivals_that_are_too_short: ("arrivals attributes", "as long as an event notification", "MaximumMessageSize"),
+    arrivals_under_the_key_of_sqs: ("arrivals attributes", "alias/aws/sqs", "SqsManagedSseEnabled"),
+    arrivals_that_nobody_may_send: ("arrivals policy", "neither S3 nor SNS", "arrivals-queue-policy.json"),
     topic_that_is_not_there: ("topic", "there is no topic", "lanes.main.sns_topic_arn"),
     topic_of_another_account: ("topic", "is of account 210987654321", "lanes.main.sns_topic_arn"),
     no_subscription: ("subscription", "is not subscribed", "aws sns subscribe"),
@@ -330,6 +361,19 @@ def test_fault_is_named_and_no_other(setup: Setup, broken: Callable[[Setup], Non
     assert named in subject
     assert said in sentence
     assert mended in remedy
+
+
+def test_sound_queue_of_arrivals_has_no_fault(setup: Setup):
+    """As deploy/aws has it; what only `doctor` may not see of it is no fault."""
+    uploads(setup)
+    findings = {finding["subject"]: finding["verdict"] for finding in setup.examine(setup.source)}
+    about = ("arrivals", "arrivals attributes", "arrivals policy")
+    assert [findings[f"lane main, {part}"] for part in about] == ["fine"] * 3
+    assert "fault" not in findings.values()
+    setup.refuse("GetQueueAttributes", about=f"{setup.name}-uploads")
+    findings = {finding["subject"]: finding["verdict"] for finding in setup.examine(setup.source)}
+    assert findings["lane main, arrivals attributes"] == "not checked"
+    assert "fault" not in findings.values()
 
 
 UNSEEN: dict[tuple[str, ...], set[str]] = {

@@ -35,8 +35,12 @@ class Examined(Struct, frozen=True):
 
     @property
     def queue_arn(self) -> str:
-        """The ARN of the lane's queue, whose URL ends in account and name."""
-        *_, account, name = urlsplit(self.config.queue_url).path.split("/")
+        """The ARN of the lane's queue."""
+        return self.arn_of_queue(self.config.queue_url)
+
+    def arn_of_queue(self, url: str) -> str:
+        """The ARN of a queue of the lane's region, whose URL ends in account and name."""
+        *_, account, name = urlsplit(url).path.split("/")
         partition = self.config.sns_topic_arn.split(":")[1]
         return f"arn:{partition}:sqs:{self.config.region}:{account}:{name}"
 

@@ -13,6 +13,7 @@ from worker.aws.requests import Requests
 from worker.aws.session import Access, Credentials, is_asked, open_access
 from worker.config import Lane as LaneSettings
 from worker.doctor import arrivals, buckets, channel, credentials, queue, queue_attributes, quotas, rekognition
+from worker.doctor.arrivals import ArrivalsSeen
 from worker.doctor.buckets import Bucket, BucketSeen
 from worker.doctor.channel import ChannelSeen
 from worker.doctor.examined import Examined, subject
@@ -49,7 +50,7 @@ class LaneSeen(Struct, frozen=True):
     known: set[str]
     attributes: Attributes | AwsError
     buckets: dict[str, BucketSeen]
-    arrivals: QueueSeen | None
+    arrivals: ArrivalsSeen | None
     channel: ChannelSeen | None = None
     quotas: Quotas | AwsError | None = None
 
@@ -92,7 +93,7 @@ async def _look(lane: Examined, around: Surroundings) -> LaneSeen:
         calls = looks.create_task(rekognition.look(lane, next((bucket.name for bucket in around.buckets), None)))
         messages = looks.create_task(queue.look(lane))
         of_arrivals = looks.create_task(arrivals.look(lane))
-        attributes = looks.create_task(queue_attributes.look(lane))
+        attributes = looks.create_task(queue_attributes.look(lane, lane.config.queue_url))
         of_buckets = [looks.create_task(buckets.look(lane, bucket)) for bucket in around.buckets]
         beyond = None if lane.is_local else looks.create_task(_look_beyond(lane))
     of_channel, of_quotas = beyond.result() if beyond else (None, None)

@@ -1,4 +1,4 @@
-"""How the lane's queue is set up: does it keep notices as long as it must, and let the topic send."""
+"""How queues are set up; does the lane's keep notices as long as it must, and let the topic send."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Attributes(Struct, frozen=True, rename="pascal"):
     most_receives: float = math.inf  # of a message, before it goes to the dead-letter queue
 
 
-async def look(lane: Examined) -> Attributes | AwsError:
-    """Ask for all of them."""
-    return await lane.ask("sqs", lambda client: _attributes(client, lane.config.queue_url))
+async def look(lane: Examined, url: str) -> Attributes | AwsError:
+    """Ask for all of a queue's."""
+    return await lane.ask("sqs", lambda client: _attributes(client, url))
 
 
 async def _attributes(client: Any, url: str) -> Attributes:
