@@ -195,9 +195,19 @@ async def test_unreadable_message_is_kept_once(steps: Steps):
     """A message is put aside once however often it comes, cut and without what PostgreSQL cannot keep."""
     owner = await steps.own()
     for _ in range(2):
-        await steps.jobs.quarantine(owner.lane_id, "message", "{\x00\ud800" + "x" * 20_000, "not JSON")
+        assert await steps.jobs.quarantine(owner.lane_id, "message", "{\x00\ud800" + "x" * 20_000, "not JSON")
     ((body, reason),) = await steps.rows("select body, reason from notice_quarantine")
     assert (body[:4], len(body), reason) == ("{\N{REPLACEMENT CHARACTER}?x", 16_384, "not JSON")
+
+
+async def test_quarantine_that_is_full_says_so(steps: Steps, monkeypatch):
+    """What is in it stays, what comes then is not kept; another lane's has room of its own."""
+    monkeypatch.setattr("worker.store.jobs.MOST_QUARANTINED", 2)
+    owner, other = await steps.own(), await steps.own("other")
+    kept = [await steps.jobs.quarantine(owner.lane_id, f"message {n}", "{", "not JSON") for n in (1, 2, 3, 1)]
+    assert kept == [True, True, False, True]
+    assert await steps.jobs.quarantine(other.lane_id, "message 3", "{", "not JSON")
+    assert await steps.value("select count(*) from notice_quarantine") == 3
 
 
 async def test_failed_job_that_is_worth_another_is_bought_again_behind_the_others(steps: Steps):

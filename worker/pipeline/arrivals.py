@@ -18,7 +18,7 @@ from worker.log import redacted
 from worker.metrics import ArrivalOutcome
 from worker.model import Backfill, Object
 from worker.pipeline.filters import Choice, Filters
-from worker.pipeline.polling import delete, received
+from worker.pipeline.polling import delete, put_aside, received
 from worker.store.audit import THE_WORKER
 from worker.store.jobs import Jobs
 from worker.store.registry import Registry
@@ -125,10 +125,9 @@ class Arrivals:
         """Count what is not registered, and put aside what cannot be read."""
         self._count("left_out", sum(not self._choice.takes(named) for named in told.objects))
         if told.fault is not None:
-            message_id = text_of(message, "MessageId")
             self._count("unreadable")
-            log.warning("unreadable message put aside", lane=self._lane.name, message=message_id, reason=told.fault)
-            await self._jobs.quarantine(self._lane.id, message_id, redacted(text_of(message, "Body")), told.fault)
+            body = redacted(text_of(message, "Body"))
+            await put_aside(self._lane, self._jobs, text_of(message, "MessageId"), body, told.fault)
 
     def _count(self, outcome: ArrivalOutcome, count: int = 1) -> None:
         self._lane.metrics.arrived(self._lane.name, outcome, count)

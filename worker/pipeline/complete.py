@@ -25,7 +25,7 @@ from worker.flow.batch import batches
 from worker.flow.stop import Stop
 from worker.lane import Lane
 from worker.model import Notice
-from worker.pipeline.polling import delete, received
+from worker.pipeline.polling import delete, put_aside, received
 from worker.store.jobs import Jobs
 
 MARKS_AT_ONCE = 100
@@ -63,8 +63,7 @@ async def _tell_apart(
 
 async def _put_aside(lane: Lane, jobs: Jobs, message: Unreadable) -> None:
     lane.metrics.noticed(lane.name, "unreadable")
-    log.warning("unreadable message put aside", lane=lane.name, message=message.message_id, reason=message.reason)
-    await jobs.quarantine(lane.id, message.message_id, message.body, message.reason)
+    await put_aside(lane, jobs, message.message_id, message.body, message.reason)
     await delete(lane, lane.queue, [message.receipt_handle])
 
 

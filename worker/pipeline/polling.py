@@ -1,4 +1,4 @@
-"""A lane's way with any queue: long polls, again and again, and deleting what is done with."""
+"""A lane's way with any queue: long polls, again and again, putting aside what nobody can read, and deleting."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from worker.aws.notices import DELETE, RECEIVE, Queue
 from worker.errors import AwsError, Verdict
 from worker.flow.denial import Denial
 from worker.lane import Lane
+from worker.store.jobs import Jobs
 
 PAUSE_SECONDS = 2.0
 
@@ -44,6 +45,15 @@ async def _rest(lane: Lane, queue: Queue, denial: Denial, error: AwsError) -> No
     if is_new:
         log.warning("queue not readable", lane=lane.name, queue=queue.url, reason=str(error))
     await anyio.sleep(PAUSE_SECONDS)
+
+
+async def put_aside(lane: Lane, jobs: Jobs, message_id: str, body: str, reason: str) -> None:
+    """Keep an unreadable message for the operator; what comes when there is no room for it is told, and no more."""
+    about = {"lane": lane.name, "message": message_id, "reason": reason}
+    if await jobs.quarantine(lane.id, message_id, body, reason):
+        log.warning("unreadable message put aside", **about)
+    else:
+        log.error("unreadable message lost", **about)
 
 
 async def delete(lane: Lane, queue: Queue, receipt_handles: Sequence[str]) -> None:

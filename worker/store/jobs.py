@@ -43,6 +43,7 @@ class Aside(Struct, frozen=True):
 
 
 ENOUGH_JOBS = 20  # below it a quantile says nothing
+MOST_QUARANTINED = 10_000  # messages of a lane, of both its queues
 LONGEST_BODY = 16_384  # symbols of a message that nobody could read
 LONGEST_ID = 256  # symbols; SQS's own have 36
 LONGEST_ASIDE_BYTES = 1 << 20  # of a page that is kept aside; true ones of 1,000 labels have a third of it
@@ -145,11 +146,12 @@ class Jobs:
         return int(await self._database.pool.fetchval(SQL["unread_results"], lane_id))
 
     @patient
-    async def quarantine(self, lane_id: int, message_id: str, body: str, reason: str) -> None:
-        """Keep a message that nobody could read."""
+    async def quarantine(self, lane_id: int, message_id: str, body: str, reason: str) -> bool:
+        """Keep a message that nobody could read; false if the lane has too many of them already."""
         kept = storable(body)[:LONGEST_BODY]
         kept_id = storable(message_id)[:LONGEST_ID]
-        await self._database.commit("quarantine_notice", lane_id, kept_id, kept, storable(reason))
+        told = (lane_id, kept_id, kept, storable(reason), MOST_QUARANTINED)
+        return bool(await self._database.commit("quarantine_notice", *told))
 
     @patient
     async def fail(self, failure: Failure, aside: Aside | None = None) -> list[VideoState]:
