@@ -36,7 +36,7 @@ class Pace:
     def __init__(self, ceiling_per_second: float) -> None:
         self.ceiling_per_second = ceiling_per_second
         self.per_second = ceiling_per_second
-        self._turn = anyio.Lock()
+        self._turn = anyio.Lock(fast_acquire=True)  # a pass of a busy loop may last longer than a call's spacing
         self._taken_at = float("-inf")
         self._cut_at = float("-inf")
         self._refused_per_second = ceiling_per_second

@@ -9,7 +9,8 @@ from typing import Any
 
 import anyio
 import structlog
-from anyio.abc import ObjectReceiveStream, ObjectSendStream
+from anyio.abc import ObjectSendStream
+from anyio.streams.memory import MemoryObjectReceiveStream
 
 from worker.aws.notices import (
     LATER_SECONDS,
@@ -67,7 +68,7 @@ async def _put_aside(lane: Lane, jobs: Jobs, message: Unreadable) -> None:
     await delete(lane, lane.queue, [message.receipt_handle])
 
 
-async def mark(lane: Lane, jobs: Jobs, notices: ObjectReceiveStream[Notice]) -> None:
+async def mark(lane: Lane, jobs: Jobs, notices: MemoryObjectReceiveStream[Notice]) -> None:
     """Make the named jobs ready, many in one statement; messages are deleted after the commit."""
     async with notices:
         async for batch in batches(notices, size=MARKS_AT_ONCE, linger_seconds=MARK_LINGER_SECONDS):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import anyio
 import asyncpg
 import structlog
-from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskGroup
+from anyio.abc import ObjectSendStream, TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,6 +16,7 @@ from worker.aws.rekognition import START, announced_limit
 from worker.errors import AwsError, Verdict
 from worker.flow.batch import batches
 from worker.flow.stop import Stop
+from worker.flow.stream import items_of
 from worker.lane import Lane
 from worker.model import Failure, Job, Object
 from worker.pipeline.look import patient_head
@@ -48,7 +49,7 @@ class Starter:
             with self._stop.taking():
                 for job in inherited:
                     await self._launch(job, calls)
-                async for job in intents:
+                async for job in items_of(intents):
                     await self._launch(job, calls)
 
     async def _launch(self, job: Job, calls: TaskGroup) -> None:
@@ -185,7 +186,7 @@ class _Attempt(Struct):
         return pause_seconds
 
 
-async def confirm(jobs: Jobs, started: ObjectReceiveStream[Started]) -> None:
+async def confirm(jobs: Jobs, started: MemoryObjectReceiveStream[Started]) -> None:
     """Record JobIds, many in one statement."""
     async with started:
         async for batch in batches(started, size=CONFIRMS_AT_ONCE, linger_seconds=CONFIRM_LINGER_SECONDS):

@@ -8,10 +8,12 @@ from contextlib import AsyncExitStack
 import anyio
 import asyncpg
 import structlog
-from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskGroup
+from anyio.abc import ObjectSendStream, TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream
 from msgspec import json
 
 from worker.flow.batch import batches
+from worker.flow.stream import items_of
 from worker.metrics import Metrics
 from worker.model import Failure, Page
 from worker.store.jobs import Aside, Jobs
@@ -44,11 +46,11 @@ class Writer:
         self._on_written = on_written
         self._traces = traces
 
-    async def run(self, pages: ObjectReceiveStream[Page]) -> None:
+    async def run(self, pages: MemoryObjectReceiveStream[Page]) -> None:
         """Write until the stream ends. A job's pages stay with one of the writers, lest they overtake each other."""
         async with pages, anyio.create_task_group() as writers, AsyncExitStack() as shares:
             senders = [await shares.enter_async_context(self._open_share(writers)) for _ in range(WRITERS)]
-            async for page in pages:
+            async for page in items_of(pages):
                 await senders[page.job_id % WRITERS].send(page)
 
     def _open_share(self, writers: TaskGroup) -> ObjectSendStream[Page]:
@@ -56,7 +58,7 @@ class Writer:
         writers.start_soon(self._write_share, share)
         return sender
 
-    async def _write_share(self, share: ObjectReceiveStream[Page]) -> None:
+    async def _write_share(self, share: MemoryObjectReceiveStream[Page]) -> None:
         """Write what one writer is given; a group is held until it is committed."""
         async with share:
             async for group in batches(share, size=PAGES_AT_ONCE, linger_seconds=LINGER_SECONDS):
