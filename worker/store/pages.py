@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
 
+from anyio.lowlevel import checkpoint
 from msgspec import Struct, json
 
 from worker.failpoints import passing
@@ -88,15 +89,21 @@ class Pages:
         """
         label_ids = await _find_labels(connection, self._usual)
         try:
-            return _encoded(runs, label_ids)
+            return await _encoded(runs, label_ids)
         except KeyError:
             label_ids = await _label_ids(connection, {_label_key(d) for run in runs for d in run.detections()})
         self._usual = self._usual | label_ids.keys() if len(self._usual) < MOST_USUAL_LABELS else set(label_ids)
-        return _encoded(runs, label_ids)
+        return await _encoded(runs, label_ids)
 
 
-def _encoded(runs: Sequence[_Run], label_ids: dict[LabelKey, int]) -> dict[int, bytearray]:
-    return {run.job_id: rows_of(run.job_id, run.detections(), label_ids) for run in runs}
+async def _encoded(runs: Sequence[_Run], label_ids: dict[LabelKey, int]) -> dict[int, bytearray]:
+    """Page by page: a group takes longer than a start may be late."""
+    rows = {run.job_id: bytearray() for run in runs}
+    for run in runs:
+        for page in run.pages:
+            rows[run.job_id] += rows_of(run.job_id, page.detections, label_ids)
+            await checkpoint()
+    return rows
 
 
 async def _label_ids(connection: Connection, seen: set[LabelKey]) -> dict[LabelKey, int]:
