@@ -47,6 +47,13 @@ class LaneState(Struct):
             return self.refusal if self.refusals > 1 else None
         return self.lane.denial.reason if self.lane.denial.times > 1 else None
 
+    @property
+    def may_have_arrivals(self) -> bool:
+        """True until the queue of arrivals was looked into, if that may be done here, and as long as it brings some."""
+        if self.denied is not None or self.other_owner is not None:
+            return False
+        return self.lane is None or self.lane.may_have_arrivals
+
     def is_out_of_budget(self, backfill: str) -> bool:
         """True when the backfill's last claim on this lane found no money."""
         return self.lane is not None and backfill in self.lane.out_of_budget

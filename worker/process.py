@@ -233,6 +233,13 @@ class WorkerProcess:
         for lane in self._owned():
             lane.halted = self._halted
 
+    @property
+    def may_have_arrivals(self) -> bool:
+        """Whether new videos may wait in a queue that nobody has looked into yet."""
+        lanes = self._application.settings.lanes
+        arriving = [name for name in self.states if name in lanes and lanes[name].arrivals.queue_url]
+        return any(self.states[name].may_have_arrivals for name in arriving)
+
     def _owned(self) -> list[Lane]:
         return list(self.owned_lanes().values())
 

@@ -78,9 +78,15 @@ async def until_final(worker: WorkerProcess, registry: Registry, name: str) -> A
 
 
 async def nothing_left(worker: WorkerProcess, registry: Registry) -> str | None:
-    """Wait until nothing is left that its lanes could bring to an end; gives the sentence that ends it before that."""
-    while not worker.stop.is_requested and (left := await registry.work_left(list(worker.states))):
-        if ending := await _standstill(worker, registry, left):
+    """Wait until nothing is left that its lanes could bring to an end, and nothing new waits in the queues of arrivals.
+
+    Gives the sentence that ends it before that.
+    """
+    while not worker.stop.is_requested:
+        left = await registry.work_left(list(worker.states))
+        if not left and not worker.may_have_arrivals:
+            break
+        if left and (ending := await _standstill(worker, registry, left)):
             return ending
         with worker.stop.taking():
             await anyio.sleep(WATCH_SECONDS)

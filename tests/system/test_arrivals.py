@@ -146,6 +146,74 @@ def test_arrivals_wait_while_their_backfill_takes_nothing(
     stopped(worker)
 
 
+def test_run_until_empty_takes_what_has_arrived(
+    site: Site, query: Query, queue_url: str, uploads: list[str], send: Send
+):
+    """It ends when nothing is left and the queue is empty; a queue that is not there is not waited for."""
+    send(*(arrived(key) for key in uploads))
+    done = site.run("run", "--until-empty")
+    assert done.returncode == 0, done.stderr
+    assert ended(query) == set(uploads)
+    assert waiting(site, queue_url) == 0
+    site.configure(lanes__main__arrivals={"queue_url": f"{queue_url}-no-more"})
+    done = site.run("run", "--until-empty")
+    assert done.returncode == 0, done.stderr
+    assert "queue not readable" in done.stderr
+
+
+def test_arrivals_beyond_the_budget_are_registered_and_wait(
+    site: Site, query: Query, queue_url: str, uploads: list[str], send: Send
+):
+    """Their messages go, nothing is started, and more money brings them to their end."""
+    site.configure(lanes__main__arrivals={"budget_usd": 0.01})
+    send(arrived(*uploads))
+    done = site.run("run", "--until-empty")
+    assert done.returncode == 3
+    assert "its budget of $0.01 is reached" in done.stderr
+    assert waiting(site, queue_url) == 0
+    assert len(query("select from video_status where backfill = 'uploads' and state = 'pending'")) == len(uploads)
+    assert site.ledger()["paid_jobs"] == 0
+    more = ("--name", "uploads", "--budget-usd", "100")
+    assert site.run("enqueue", f"s3://{BUCKET}/{uploads[0]}", *more).returncode == 0
+    assert site.run("run", "--until-empty").returncode == 0
+    assert ended(query) == set(uploads)
+
+
+def test_backfill_that_was_purged_is_made_anew_for_what_arrives(
+    site: Site, query: Query, queue_url: str, uploads: list[str], send: Send
+):
+    """While the worker runs: what arrives next joins a new backfill of the name, and what was moderated may again."""
+    send(arrived(uploads[0]))
+    worker = site.start("run")
+    until(lambda: ended(query) == {uploads[0]} and waiting(site, queue_url) == 0, within_seconds=LATE_SECONDS)
+    assert site.run("purge", "uploads").returncode == 0
+    assert query("select from backfill where name = 'uploads'") == []
+    send(arrived(uploads[1]))
+    until(lambda: ended(query) == {uploads[1]} and waiting(site, queue_url) == 0, within_seconds=2 * LATE_SECONDS)
+    assert "arrivals wait" in stopped(worker)
+    assert site.run("verify").returncode == 0
+
+
+def test_versions_of_an_object_are_moderated_one_by_one(site: Site, query: Query, queue_url: str, send: Send):
+    """Each that a message names is; one that is named again is not."""
+    edge_case, key = "synthetic-edge-cases", "three-versions.mp4"
+    listed = site.client("s3").list_object_versions(Bucket=edge_case, Prefix=key)["Versions"]
+    versions = [found["VersionId"] for found in listed]
+    assert len(versions) == 3
+    for version_id in (*versions[:2], versions[0]):
+        message = arrived(key)
+        message["Records"][0]["s3"]["bucket"]["name"] = edge_case
+        message["Records"][0]["s3"]["object"]["versionId"] = version_id
+        send(message)
+    done = site.run("run", "--until-empty")
+    assert done.returncode == 0, done.stderr
+    rows = query("select version_id, state, labels from video_status where key = $1", key)
+    assert {row["version_id"] for row in rows} == set(versions[:2])
+    assert {row["state"] for row in rows} == {"done"}
+    assert len({row["labels"] for row in rows}) == 2
+    assert site.ledger()["paid_jobs"] == 2
+
+
 def test_messages_that_are_not_for_this_lane_stop_nothing(
     site: Site, query: Query, queue_url: str, uploads: list[str], send: Send
 ):

@@ -49,6 +49,7 @@ class Arrivals:
             lane = self._lane
             async with aclosing(received(lane, lane.arrivals_queue, lane.arrivals_denial)) as batches_of_messages:
                 async for messages in batches_of_messages:
+                    lane.may_have_arrivals = bool(messages)
                     if messages:
                         await self._take(messages)
 
@@ -107,7 +108,8 @@ class Arrivals:
             return None
 
     def _tell_that_they_wait(self, reason: str) -> None:
-        """Messages that are left come back."""
+        """Messages that are left come back, and nobody waits for them."""
+        self._lane.may_have_arrivals = False
         log.error("arrivals wait", lane=self._lane.name, backfill=self._arrivals.backfill, reason=reason)
 
     async def _open(self) -> Backfill:

@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 async def received(lane: Lane, queue: Queue, denial: Denial) -> AsyncGenerator[list[dict[str, Any]], None]:
-    """Messages as they come, ten at most; without end.
+    """Messages as they come, ten at most, none after a poll that failed; without end.
 
     Raises:
         LaneLost: if the lease is over.
@@ -34,8 +34,9 @@ async def received(lane: Lane, queue: Queue, denial: Denial) -> AsyncGenerator[l
                 messages = await queue.receive()
         except AwsError as error:
             await _rest(lane, queue, denial, error)
-            continue
-        denial.end(RECEIVE)
+            messages = []
+        else:
+            denial.end(RECEIVE)
         yield messages
 
 
