@@ -267,12 +267,19 @@ def test_loopback_needs_no_token(loaded, listen):
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "host.internal:1"])
 def test_a_listener_beyond_loopback_needs_a_token(loaded, mistakes, listen):
-    """A listener that other machines can reach is refused without a token and taken with one."""
+    """A listener that other machines can reach is refused without a token or with a short one, else taken."""
     section = f'[worker]\nhttp_listen = "{listen}"\n'
     assert mistakes(LOCAL_LANE + section) == [
         f'worker.http_listen: is "{listen}", beyond this machine; write a worker.http_token as well'
     ]
-    loaded(LOCAL_LANE + section, {"MODWORKER_WORKER__HTTP_TOKEN": "t"})
+    for token, is_refused in (("k" * 15, True), ("k" * 16, False)):
+        text = LOCAL_LANE + section + f'http_token = "{token}"\n'
+        if is_refused:
+            [told] = mistakes(text)
+            assert told.startswith("worker.http_token: is shorter than 16 symbols, and can be guessed from elsewhere")
+            assert token not in told
+        else:
+            loaded(text)
 
 
 def test_the_environment_wins_over_the_file_and_is_coerced(loaded):

@@ -17,6 +17,8 @@ from worker.config.settings import LOCAL, TOPIC_ARN, Keys, Worker, is_loopback, 
 
 Finding = tuple[Keys, str]
 
+LEAST_TOKEN = 16  # symbols
+
 _QUEUE_HOST = re.compile(
     r"(?:sqs(?:-fips)?\.(?P<region>[a-z0-9-]+)|(?P<old>[a-z0-9-]+)\.queue)\.amazonaws\.com(?:\.cn)?"
 )
@@ -63,8 +65,13 @@ def mistakes_between_keys(tree: Mapping[str, Any], faulty: AbstractSet[Keys], *,
 def _unguarded_listener(values: _Values) -> Iterator[Finding]:
     address = values.text("worker", "http_listen", default=Worker.model_fields["http_listen"].default)
     token = values.text("worker", "http_token")
-    if address and token == "" and not is_loopback(split_address(address)[0]):
+    if not address or token is None or is_loopback(split_address(address)[0]):
+        return
+    if token == "":
         yield ("worker", "http_listen"), f'is "{address}", beyond this machine; write a worker.http_token as well'
+    elif len(token) < LEAST_TOKEN:
+        said = f"is shorter than {LEAST_TOKEN} symbols, and can be guessed from elsewhere; write a long random one"
+        yield ("worker", "http_token"), said
 
 
 def _incomplete(values: _Values, lane: str) -> Iterator[Finding]:

@@ -181,7 +181,8 @@ class Worker(Section):
     probe_seconds: float = Field(30.0, ge=0.1, le=3600, description="Between two tries of a lane that AWS denies")
     http_listen: str = Field("127.0.0.1:9108", description='Metrics, health and pages; "" for none')
     http_token: SecretStr = Field(
-        SecretStr(""), description="Asked for by the pages; needed where http_listen reaches beyond this machine"
+        SecretStr(""),
+        description="Asked for by the pages; 16 symbols or more where http_listen reaches beyond this machine",
     )
 
     @field_validator("http_listen")
