@@ -83,6 +83,7 @@ KINDS: Mapping[str, Kind] = {
     "label that nobody shows": Kind(lambda *_: {"label": "Unheard of"}),
     "label in a small backfill": Kind(lambda rng, *_: everywhere(rng, 80, backfill="small")),
     "label in an hour": Kind(lambda rng, first, jobs: everywhere(rng, 80, **within(rng, first, jobs, 1))),
+    "label in five hours": Kind(lambda rng, first, jobs: everywhere(rng, 80, **within(rng, first, jobs, 5))),
     "label in a day": Kind(lambda rng, first, jobs: everywhere(rng, 80, **within(rng, first, jobs, 24))),
     "rare label in a day": Kind(
         lambda rng, first, jobs: {"label": TAXONOMY[RARE - 1].name, **within(rng, first, jobs, 24)}

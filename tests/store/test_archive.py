@@ -160,7 +160,7 @@ async def a_few_among_many(steps: Steps) -> datetime:
     return datetime.now(UTC) - timedelta(hours=12)
 
 
-@pytest.mark.parametrize(("few", "steps_a_page", "looked_at"), [(2, 20, 93), (20_000, 2_000, None)])
+@pytest.mark.parametrize(("few", "steps_a_page", "looked_at"), [(-1, 20, 93), (20_000, 2_000, None)])
 async def test_search_sifts_by_backfill_and_time(
     steps: Steps, monkeypatch, few: int, steps_a_page: int, looked_at: int | None
 ):
@@ -178,8 +178,8 @@ async def test_search_sifts_by_backfill_and_time(
     for keys, question in wanted.items():
         pages = await all_of(archive, question)
         assert sorted(video["key"] for shown in pages for video in shown.videos) == list(keys)
-        if len(keys) == 3:
-            assert sum(shown.looked_at for shown in pages) == (looked_at or 3)
+        if keys:
+            assert sum(shown.looked_at for shown in pages) == (looked_at or len(keys))
             assert max(shown.looked_at for shown in pages) <= steps_a_page
 
 

@@ -161,7 +161,7 @@ INDEXED: dict[str, tuple[list[Any], set[str]]] = {
     "videos_done": (["backfill2", None, None, 20_001], {"video_done"}),
     "few_that_show_label": (
         [[7], 80.0, 100.0, 2**63 - 1, 51, "backfill2", None, None],
-        {"video_done", "job_label_pkey", "video_pkey"},
+        {"video_done", "job_label_pkey", "video_of_job"},
     ),
     # exports.sql
     "labels_of_jobs": ([BACKFILL, 30_000, 30_999, None], {"video_of_job", "job_pkey", "detection_by_job"}),
@@ -183,7 +183,7 @@ INDEXED: dict[str, tuple[list[Any], set[str]]] = {
 SMALL_TABLES = {
     *("find_backfill", "add_backfill_if_new", "set_priority", "reset_allowances", "set_budget", "pause_backfill"),
     *("resume_backfill", "cancel_backfill", "share_backfill_if_kept", "write_audit", "audit_entries"),
-    *("make_staging", "progress_of_backfill", "work_left", "is_being_purged"),
+    *("make_staging", "wait_for_turn_to_register", "progress_of_backfill", "work_left", "is_being_purged"),
     *(
         "take_as_long_as_it_takes",
         "lock_tallies_of_backfill",

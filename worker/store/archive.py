@@ -84,8 +84,8 @@ class Archive:
     async def search(self, wanted: Wanted, position: Position) -> Found:
         """A page of the videos that show a label, the surest first.
 
-        A backfill or a time that few videos have is looked through; else the videos with the label are, and many of
-        them have it. So neither takes long, but where a label is all over the archive and hardly in what has many.
+        A backfill or a time that few videos have is looked through. Else the walk is along the label, and many of its
+        videos have them; it is long only for a label that is all over the archive and hardly in these.
         """
         label_ids = [row["id"] for row in await self._pool.fetch(SQL["labels_by_name"], wanted.label)]
         where = (wanted.backfill, wanted.settled_from, wanted.settled_before)

@@ -105,18 +105,16 @@ select count(*)
 -- What `jobs_that_show_label` finds, the first $5 of it, where few videos are of the backfill ($6) and the time ($7 to
 -- $8): each of them is looked at. Labels are looked up job by job, whatever the planner thinks of their number.
 with few as materialized (
-  select v.job_id, min(v.id) as id
+  select distinct v.job_id
     from backfill b
    cross join lateral (
-     select v.id, v.job_id from video v
+     select v.job_id from video v
       where v.backfill_id = b.id and v.state = 'done' and v.settled_at >= coalesce($7::timestamptz, '-infinity')
         and v.settled_at < coalesce($8::timestamptz, 'infinity')
       offset 0) v
    where $6::text is null or b.name = $6
-   group by v.job_id
 ), shown as materialized (
-  select few.id, seen.*,
-         row_number() over (order by seen.highest_confidence desc, seen.job_id desc, seen.label_id) as number
+  select seen.*, row_number() over (order by seen.highest_confidence desc, seen.job_id desc, seen.label_id) as number
     from few
    cross join lateral (
      select jl.job_id, jl.label_id, jl.highest_confidence, jl.detections, jl.first_ms, jl.last_ms
@@ -127,6 +125,12 @@ with few as materialized (
    order by number limit $5
 )
 select s.number, s.job_id, s.highest_confidence, s.detections, s.first_ms, s.last_ms,
-       l.name, l.parent_name, v.id, b.name as backfill, v.bucket, v.key, v.settled_at
-  from shown s join label l on l.id = s.label_id join video v on v.id = s.id join backfill b on b.id = v.backfill_id
+       l.name, l.parent_name, v.id, v.backfill, v.bucket, v.key, v.settled_at
+  from shown s join label l on l.id = s.label_id
+ cross join lateral (
+    select v.id, b.name as backfill, v.bucket, v.key, v.settled_at
+      from video v join backfill b on b.id = v.backfill_id
+     where v.job_id = s.job_id and v.state = 'done' and ($6::text is null or b.name = $6)
+       and ($7::timestamptz is null or v.settled_at >= $7) and ($8::timestamptz is null or v.settled_at < $8)
+     order by v.id limit 1) v
  order by s.number
