@@ -5,11 +5,28 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import anyio
 import pytest
 
 from tests.store.steps import BUCKET, Steps
 from worker.errors import UsageError
 from worker.model import Failure, Object
+
+
+async def test_chunks_that_name_the_same_objects_are_added_side_by_side(steps: Steps):
+    """In whatever order each of them names them: every object is added by one of them."""
+    owner, backfill = await steps.own(), await steps.backfill()
+    keys = [f"{n}.mp4" for n in range(2000)]
+    added: list[int] = []
+
+    async def add(chunk: list[str]) -> None:
+        added.append(await steps.register(backfill, owner, chunk))
+
+    async with anyio.create_task_group() as adding:
+        for chunk in (keys, keys[::-1], keys[500:1500], keys[::-1]):
+            adding.start_soon(add, chunk)
+    assert sum(added) == len(keys)
+    assert await steps.value("select count(*) from video") == await steps.value("select pending from tally") == 2000
 
 
 async def test_registering_again_adds_only_what_is_new(steps: Steps):

@@ -16,6 +16,7 @@ from worker.errors import UsageError
 from worker.model import Object
 
 CHUNK = 40_000  # of fewer, too much of the time is that of a transaction, whatever it brings
+CHUNKS_AT_ONCE = 2  # one is sent to the database while that inserts the one before
 
 Chunk = Sequence[tuple[Object, int]]
 Register = Callable[[Chunk], Awaitable[int]]
@@ -89,7 +90,7 @@ async def discover(
 ) -> None:
     """Register what a source names; `lanes_of` gives the lanes of each bucket's region, `found` is counted up.
 
-    A chunk is gathered while the database takes the one before.
+    A chunk is gathered while the database takes those before.
 
     Raises:
         UsageError: if it names a bucket that nobody has looked at, which can only be new; in a group.
@@ -97,8 +98,9 @@ async def discover(
     """
     chunks_in, chunks_out = anyio.create_memory_object_stream[Chunk](0)
     async with anyio.create_task_group() as registration:
-        registration.start_soon(_register, chunks_out, register, found)
-        async with chunks_in:
+        for _ in range(CHUNKS_AT_ONCE):
+            registration.start_soon(_register, chunks_out.clone(), register, found)
+        async with chunks_in, chunks_out:
             async for chunk in _chunks(objects, lanes_of, found):
                 await chunks_in.send(chunk)
 

@@ -146,6 +146,7 @@ class Registry:
         async with self._database.transaction("register") as connection:
             await connection.execute(SQL["make_staging"])
             await connection.copy_records_to_table("staged_video", records=records, columns=_STAGED)
+            await connection.execute(SQL["wait_for_turn_to_register"], backfill.id)
             with suppress(asyncpg.ForeignKeyViolationError):  # it went while its tally was waited for
                 added = int(await connection.fetchval(SQL["register_staged"], backfill.id))
                 if await connection.fetchval(SQL["share_backfill_if_kept"], backfill.id):

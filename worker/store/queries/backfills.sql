@@ -72,6 +72,10 @@ create temporary table staged_video (
   bucket text, key text, version_id text, etag text, size_bytes bigint, duration_ms bigint, lane_id smallint
 ) on commit drop
 
+-- name: wait_for_turn_to_register
+-- One transaction after the other inserts into a backfill: two that insert the same objects would wait for each other.
+select pg_advisory_xact_lock(hashtext('modworker registers'), $1)
+
 -- name: register_staged
 -- Adds what is new of the staged rows to a backfill that is not being purged, and counts it in the tallies.
 with added as (
