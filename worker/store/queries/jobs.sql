@@ -94,13 +94,9 @@ select (select count(*) from job where lane_id = $1 and state = 'running')
 -- name: quarantine_notice
 -- A message that nobody could read, kept where an operator can see it: each once, $5 at most a lane. A row if it is
 -- kept, none if there is no room.
-with known as (
-  select from notice_quarantine where lane_id = $1 and message_id = $2
-), kept as (
-  insert into notice_quarantine (lane_id, message_id, body, reason)
-  select $1, $2, $3, $4
-   where (select count(*) from notice_quarantine where lane_id = $1) < $5
-  on conflict (lane_id, message_id) do nothing
-  returning 1
-)
-select from known union all select from kept
+insert into notice_quarantine (lane_id, message_id, body, reason)
+select $1, $2, $3, $4
+ where exists (select from notice_quarantine where lane_id = $1 and message_id = $2)
+    or (select count(*) from notice_quarantine where lane_id = $1) < $5
+on conflict (lane_id, message_id) do update set reason = excluded.reason
+returning true
