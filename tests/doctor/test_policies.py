@@ -58,7 +58,7 @@ def on(operator: str, key: str, value: Any) -> dict[str, Any]:
         (on("NumericLessThan", "aws:SourceArn", 5), OPEN),
         (on("ForAnyValue:StringEquals", "aws:SourceArn", TOPIC), OPEN),
         (on("StringEquals", "aws:SourceArn", "${aws:PrincipalTag/topic}"), OPEN),
-        ({"Effect": "Deny"} | on("StringEquals", "aws:SourceVpc", "vpc-1"), OPEN),
+        ({"Effect": "Deny"} | on("StringEquals", "aws:SourceVpc", "vpc-1"), NOT_ALLOWED),
     ],
 )
 def test_statement_means_what_aws_means(changes: dict[str, Any], decision: Decision):
@@ -85,6 +85,8 @@ def test_one_denial_outweighs_whatever_allows():
     allows, denies = (policy_of({"Statement": ALLOW | {"Effect": effect}}) for effect in ("Allow", "Deny"))
     assert decide([allows, denies], SENDING) is DENIED
     assert decide([allows, None], SENDING) is OPEN
+    may_deny = policy_of({"Statement": ALLOW | {"Effect": "Deny"} | on("StringEquals", "aws:SourceVpc", "vpc-1")})
+    assert decide([allows, may_deny], SENDING) is OPEN
     assert decide([None, denies], SENDING) is DENIED
     assert decide([], SENDING) is NOT_ALLOWED
 

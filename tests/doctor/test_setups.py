@@ -155,6 +155,14 @@ def arrivals_that_nobody_may_send(setup: Setup) -> None:
     uploads(setup, Policy=json.dumps({"Version": "2012-10-17", "Statement": []}))
 
 
+def arrivals_that_are_denied_to_all_but_the_bucket(setup: Setup) -> None:
+    """As deploy/aws has it, without what lets the bucket in."""
+    text = (DEPLOYED / "arrivals-queue-policy.json").read_text()
+    policy = json.loads(text.replace("moderation-arrivals", f"{setup.name}-uploads"))
+    policy["Statement"] = [statement for statement in policy["Statement"] if statement["Effect"] == "Deny"]
+    uploads(setup, Policy=json.dumps(policy))
+
+
 def no_permission_to_hear_of_arrivals(setup: Setup) -> None:
     uploads(setup)
     setup.refuse("ReceiveMessage", code="AccessDeniedException", status=400, about=f"{setup.name}-uploads")
@@ -313,9 +321,10 @@ BROKEN: dict[Callable[[Setup], None], tuple[str, str, str]] = {
     queue_of_arrivals_that_is_not_there: ("arrivals", "there is no queue", "lanes.main.arrivals.queue_url"),
     queue_of_arrivals_with_other_messages: ("arrivals", "1 of the messages in it are no event", "a queue of its own"),
     no_permission_to_hear_of_arrivals: ("arrivals", "sqs:ReceiveMessage not allowed", "worker-policy-arrivals.json"),
-    arrivals_that_are_soon_forgotten: ("arrivals attributes", "kept for 1 days", "MessageRetentionPeriod to 1209600"),
+    arrivals_that_are_soon_forgotten: ("arrivals attributes", "kept for 24 hours", "MessageRetentionPeriod to 1209600"),
     arrivals_that_are_too_short: ("arrivals attributes", "as long as an event notification", "MaximumMessageSize"),
     arrivals_under_the_key_of_sqs: ("arrivals attributes", "alias/aws/sqs", "SqsManagedSseEnabled"),
+    arrivals_that_are_denied_to_all_but_the_bucket: ("arrivals policy", "neither S3 nor SNS", "queue-policy.json"),
     arrivals_that_nobody_may_send: ("arrivals policy", "neither S3 nor SNS", "arrivals-queue-policy.json"),
     topic_that_is_not_there: ("topic", "there is no topic", "lanes.main.sns_topic_arn"),
     topic_of_another_account: ("topic", "is of account 210987654321", "lanes.main.sns_topic_arn"),

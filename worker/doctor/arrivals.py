@@ -11,7 +11,7 @@ from worker.aws.arrivals import read_arrivals
 from worker.aws.notices import text_of
 from worker.doctor import queue, queue_attributes
 from worker.doctor.examined import Examined, unanswered
-from worker.doctor.findings import Finding, fault, fine
+from worker.doctor.findings import Finding, fault, fine, not_checked
 from worker.doctor.policies import Decision, Request, decide, policy_of
 from worker.doctor.queue import QueueSeen
 from worker.doctor.queue_attributes import AWS_OWN_KEY, LEAST_MESSAGE_BYTES, NO_STATEMENT, Attributes
@@ -72,8 +72,8 @@ def _faults(seen: Attributes) -> Iterator[tuple[str, str]]:
     if seen.fifo_queue:
         yield "it is a FIFO queue, to which S3 does not send", "make a standard queue"
     if seen.message_retention_period < LEAST_RETENTION_SECONDS:
-        kept = f"{seen.message_retention_period / 86_400:.3g}"
-        said = f"messages are kept for {kept} days: what arrives while no worker runs for longer is never moderated"
+        kept = f"{seen.message_retention_period / 3600:.3g}"
+        said = f"messages are kept for {kept} hours: what arrives while no worker runs for longer is never moderated"
         yield said, "set its MessageRetentionPeriod to 1209600"
     if seen.maximum_message_size < LEAST_MESSAGE_BYTES:
         yield "no message may be as long as an event notification", "set its MaximumMessageSize to 262144"
@@ -85,6 +85,8 @@ def _faults(seen: Attributes) -> Iterator[tuple[str, str]]:
 def _policy(lane: Examined, seen: Attributes) -> Finding:
     """Whether anything that tells of objects may send; which bucket or topic it is to be, nobody has said."""
     about, policy = lane.about("arrivals policy"), policy_of(seen.policy or NO_STATEMENT)
+    if policy is None:
+        return not_checked(about, "it says more than is understood here")
     arn = lane.arn_of_queue(lane.config.arrivals.queue_url)
     requests = [Request("sqs:SendMessage", arn, sender, {"aws:securetransport": "true"}) for sender in SENDERS]
     if any(decide([policy], request) in (Decision.ALLOWED, Decision.OPEN) for request in requests):

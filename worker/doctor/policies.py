@@ -80,14 +80,15 @@ def decide(policies: Iterable[Policy | None], request: Request) -> Decision:
     for policy in policies:
         if policy is None:
             met["Deny"].append(None)
+            met["Allow"].append(None)
         else:
             for statement in policy.statements:
                 met.setdefault(statement.effect, []).append(_is_about(statement, request))
     if True in met["Deny"]:
         return Decision.DENIED
-    if None in met["Deny"] or (None in met["Allow"] and True not in met["Allow"]):
-        return Decision.OPEN
-    return Decision.ALLOWED if True in met["Allow"] else Decision.NOT_ALLOWED
+    if not {True, None}.intersection(met["Allow"]):
+        return Decision.NOT_ALLOWED
+    return Decision.OPEN if None in met["Deny"] or True not in met["Allow"] else Decision.ALLOWED
 
 
 def _is_about(statement: Statement, request: Request) -> bool | None:

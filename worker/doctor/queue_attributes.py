@@ -1,4 +1,4 @@
-"""How queues are set up; does the lane's keep notices as long as it must, and let the topic send."""
+"""How queues are set up, and whether the lane's keeps notices as long as it must and lets the topic send."""
 
 from __future__ import annotations
 
