@@ -44,6 +44,7 @@ def owned(*, denied: str | None = None, denials: int = 0, out_of_budget: tuple[s
 
 DENIED = owned(denied="AccessDenied: no", denials=2)
 WITHOUT_MONEY = owned(out_of_budget=("films",))
+AWAY = LaneState("main")
 REFUSED = LaneState("main", refusal="InvalidClientTokenId: no", refusals=2)
 ELSEWHERE = LaneState("main", other_owner="another")
 
@@ -56,6 +57,19 @@ def test_final_backfill_is_over_whatever_the_lanes_say(states: dict[str, LaneSta
     assert look.ending is None
 
 
+def test_arrivals_are_waited_for_where_they_can_be_taken():
+    """Of a lane that is to be taken, or brings some; not of one that others own, or that is refused for good."""
+    refused, for_good = LaneState("main"), LaneState("main")
+    refused.refuse("no")
+    for_good.refuse("no", for_good=True)
+    states = (AWAY, refused, for_good, REFUSED, ELSEWHERE, DENIED)
+    assert [state.may_have_arrivals for state in states] == [True, True, False, False, False, False]
+    for may_have_arrivals in (True, False):
+        state = owned()
+        state.lane.may_have_arrivals = may_have_arrivals  # type: ignore[union-attr]
+        assert state.may_have_arrivals is may_have_arrivals
+
+
 def test_cancelled_backfill_waits_for_what_runs_only():
     """A cancelled backfill's pending videos never come to an end; its running jobs do."""
     waiting = progress(pending=5, is_cancelled=True, lanes_pending=["main"])
@@ -64,7 +78,7 @@ def test_cancelled_backfill_waits_for_what_runs_only():
     assert not look_at("films", running, {"main": owned()}).is_over
 
 
-@pytest.mark.parametrize("state", [owned(), ELSEWHERE, owned(denied="AccessDenied: no", denials=1), LaneState("main")])
+@pytest.mark.parametrize("state", [owned(), ELSEWHERE, owned(denied="AccessDenied: no", denials=1), AWAY])
 def test_work_goes_on_where_a_lane_may_do_it(state: LaneState):
     """A lane that is owned here or elsewhere, was denied once only, or is about to be taken, is waited for."""
     assert not look_at("films", progress(pending=1, lanes_pending=["main"]), {"main": state}).is_over

@@ -86,9 +86,7 @@ class Lane:
         self.denial = Denial(settings.worker.probe_seconds)  # no work while the account refuses us
         self.queue_denial = Denial(settings.worker.probe_seconds)  # without the queue, overdue jobs are asked for
         self.arrivals_denial = Denial(settings.worker.probe_seconds)
-        self.may_have_arrivals = bool(
-            config.arrivals.queue_url
-        )  # until their queue brings none, or they cannot be taken; written by them
+        self.may_have_arrivals = bool(config.arrivals.queue_url)  # until none can be taken; written by arrivals
         self.starts = 0  # that succeeded, as do all that are counted here
         self.gets = 0
         self.hidden_in_a_row = 0  # objects that Rekognition could not get, since a Start succeeded

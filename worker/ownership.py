@@ -27,6 +27,7 @@ RENEWALS_A_LEASE = 3
 STAND_BY_SECONDS = 1.0
 TAKE_SECONDS = 3.0  # that a stop waits for the database's answer; a lane whose answer is lost is taken again
 RELEASE_SECONDS = 5.0
+CERTAIN = 2  # refusals, of which the first may have been a chance
 
 log = structlog.get_logger()
 
@@ -44,8 +45,8 @@ class LaneState(Struct):
     def denied(self) -> str | None:
         """AWS's words, once a second try has not gone better."""
         if self.lane is None:
-            return self.refusal if self.refusals > 1 else None
-        return self.lane.denial.reason if self.lane.denial.times > 1 else None
+            return self.refusal if self.refusals >= CERTAIN else None
+        return self.lane.denial.reason if self.lane.denial.times >= CERTAIN else None
 
     @property
     def may_have_arrivals(self) -> bool:
@@ -58,9 +59,9 @@ class LaneState(Struct):
         """True when the backfill's last claim on this lane found no money."""
         return self.lane is not None and backfill in self.lane.out_of_budget
 
-    def refuse(self, reason: str) -> None:
-        """The account could not be opened."""
-        self.refusal, self.refusals = reason, self.refusals + 1
+    def refuse(self, reason: str, *, for_good: bool = False) -> None:
+        """The account could not be opened, and may be yet unless it is for good."""
+        self.refusal, self.refusals = reason, CERTAIN if for_good else self.refusals + 1
 
     def taken(self, lane: Lane) -> None:
         """The lane is owned by this process now."""

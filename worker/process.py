@@ -156,7 +156,7 @@ class WorkerProcess:
     async def _leave_alone(self, name: str, reason: str, stop: Stop) -> None:
         """A new configuration has a mistake that only AWS shows: the other lanes go on."""
         log.error("lane left alone until the config file is another one", lane=name, reason=reason)
-        self.states[name].refuse(reason)
+        self.states[name].refuse(reason, for_good=True)
         with stop.taking():
             await anyio.sleep_forever()
 
@@ -235,10 +235,11 @@ class WorkerProcess:
 
     @property
     def may_have_arrivals(self) -> bool:
-        """Whether new videos may wait in a queue that nobody has looked into yet."""
-        lanes = self._application.settings.lanes
-        arriving = [name for name in self.states if name in lanes and lanes[name].arrivals.queue_url]
-        return any(self.states[name].may_have_arrivals for name in arriving)
+        """Whether new videos may wait in a queue that one of the lanes can take them from."""
+        lanes, states = self._application.settings.lanes, list(self.states.values())
+        return any(
+            state.may_have_arrivals for state in states if state.name in lanes and lanes[state.name].arrivals.queue_url
+        )
 
     def _owned(self) -> list[Lane]:
         return list(self.owned_lanes().values())

@@ -83,10 +83,11 @@ async def nothing_left(worker: WorkerProcess, registry: Registry) -> str | None:
     Gives the sentence that ends it before that.
     """
     while not worker.stop.is_requested:
+        may_have_arrivals = worker.may_have_arrivals  # looked at first: what they bring is left then
         left = await registry.work_left(list(worker.states))
-        if not left and not worker.may_have_arrivals:
+        if not left and not may_have_arrivals:
             break
-        if left and (ending := await _standstill(worker, registry, left)):
+        if left and not may_have_arrivals and (ending := await _standstill(worker, registry, left)):
             return ending
         with worker.stop.taking():
             await anyio.sleep(WATCH_SECONDS)

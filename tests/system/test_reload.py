@@ -133,6 +133,20 @@ async def test_lane_with_another_queue_is_taken_anew(site: Site):
     assert await findings(site, registered=VIDEOS) == []
 
 
+async def test_lane_that_is_left_alone_is_not_waited_for(site: Site):
+    """Where a new lane's profile is not there, nobody can take its arrivals, and the others come to their end."""
+    worker = begun(site)
+    configure_lanes(site, "main", "other")
+    queue_url = f"{site.sections['lanes.other']['queue_url']}-uploads"
+    arrivals = {"queue_url": queue_url, "backfill": "uploads"}
+    site.configure(lanes__other={"profile": "nobody"}, lanes__other__arrivals=arrivals)
+    worker.send_signal(signal.SIGHUP)
+    log = ended(worker)
+    (line,) = told(log, "lane left alone until the config file is another one")
+    assert line["lane"] == "other"
+    assert await findings(site, registered=VIDEOS) == []
+
+
 async def test_wrong_file_changes_nothing(site: Site):
     """A file with mistakes, one without a chosen lane, and one that moves a lane are refused; the worker goes on."""
     worker = begun(site, "--lanes", "main")

@@ -46,6 +46,7 @@ class Look(Struct, frozen=True):
     orders: str
     ended: str | None = None
     denied: str | None = None
+    may_have_arrivals: bool = True
 
 
 class LaneHost:
@@ -67,8 +68,11 @@ class LaneHost:
 
     def look(self) -> Look:
         """Where it lives, and how it is."""
-        state = self._worker.states.get(self._lane) if self._worker else None
-        return Look(self._node, self._orders.id, self._ended, state.denied if state else None)
+        if self._worker is None:
+            return Look(self._node, self._orders.id, self._ended)
+        state = self._worker.states.get(self._lane)
+        denied = state.denied if state else None
+        return Look(self._node, self._orders.id, self._ended, denied, self._worker.may_have_arrivals)
 
     def obey(self, orders: Orders) -> None:
         """Put other settings in force; where they are refused, the old ones stay."""
@@ -174,16 +178,24 @@ class Fleet:
             if faults := {name: look.ended for name, look in self._looks.items() if look.ended}:
                 raise UsageError("; ".join(f"lane {name}: {fault}" for name, fault in faults.items()))
             if is_until_empty:
-                if not await registry.work_left(self.lanes):
+                may_have_arrivals = any(map(self._may_have_arrivals, self.lanes))
+                left = await registry.work_left(self.lanes)
+                if not left and not may_have_arrivals:
                     return None
                 able = [name for name in self.lanes if not self._denied(name)]
-                if not await registry.work_left(able):
+                if left and not may_have_arrivals and not await registry.work_left(able):
                     return f"no lane is able to work ({next(filter(None, map(self._denied, self.lanes)))})"
             await anyio.sleep(LOOK_SECONDS)
 
     def _denied(self, name: str) -> str | None:
         look = self._looks.get(name)
         return look.denied if look else None
+
+    def _may_have_arrivals(self, name: str) -> bool:
+        if not self._application.settings.lanes[name].arrivals.queue_url:
+            return False
+        look = self._looks.get(name)
+        return look is None or look.orders != self._orders.id or look.may_have_arrivals
 
     async def _look(self) -> None:
         """See where each lane is; what has old orders gets the present ones, what is gone from them ends."""

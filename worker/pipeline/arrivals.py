@@ -49,11 +49,10 @@ class Arrivals:
             lane = self._lane
             async with aclosing(received(lane, lane.arrivals_queue, lane.arrivals_denial)) as batches_of_messages:
                 async for messages in batches_of_messages:
-                    lane.may_have_arrivals = bool(messages)
-                    if messages:
-                        await self._take(messages)
+                    lane.may_have_arrivals = await self._take(messages)
 
-    async def _take(self, messages: Sequence[dict[str, Any]]) -> None:
+    async def _take(self, messages: Sequence[dict[str, Any]]) -> bool:
+        """Take what is to be taken; true if there was anything."""
         told = [(message, read_arrivals(text_of(message, "Body"))) for message in messages]
         taken = [(message, each) for message, each in told if await self._is_to_be_taken(message, each)]
         if objects := [named for _, each in taken for named in each.objects if self._choice.takes(named)]:
@@ -62,6 +61,7 @@ class Arrivals:
             await self._tell(message, each)
         handles = [text_of(message, "ReceiptHandle") for message, _ in taken]
         await delete(self._lane, self._lane.arrivals_queue, handles)
+        return bool(taken)
 
     async def _is_to_be_taken(self, message: dict[str, Any], told: Told) -> bool:
         """Not if it is somebody else's, or the lane could not tell an object that is gone from one that is refused."""
@@ -103,13 +103,13 @@ class Arrivals:
             return await self._registry.add(self._backfill, [(named, self._lane.id) for named in objects])
         except UsageError as error:
             self._backfill = None
+            self._lane.may_have_arrivals = False
             self._tell_that_they_wait(str(error))
             await anyio.sleep(REFUSED_SECONDS)
             return None
 
     def _tell_that_they_wait(self, reason: str) -> None:
-        """Messages that are left come back, and nobody waits for them."""
-        self._lane.may_have_arrivals = False
+        """Messages that are left come back."""
         log.error("arrivals wait", lane=self._lane.name, backfill=self._arrivals.backfill, reason=reason)
 
     async def _open(self) -> Backfill:

@@ -15,12 +15,13 @@ from worker.lane import Lane
 from worker.store.jobs import Jobs
 
 PAUSE_SECONDS = 2.0
+_PASSING = (Verdict.RETRY, Verdict.SLOW_DOWN)
 
 log = structlog.get_logger()
 
 
 async def received(lane: Lane, queue: Queue, denial: Denial) -> AsyncGenerator[list[dict[str, Any]], None]:
-    """Messages as they come, ten at most, none after a poll that failed; without end.
+    """Messages as they come, ten at most, none after a poll that was refused; without end.
 
     Raises:
         LaneLost: if the lease is over.
@@ -34,6 +35,8 @@ async def received(lane: Lane, queue: Queue, denial: Denial) -> AsyncGenerator[l
                 messages = await queue.receive()
         except AwsError as error:
             await _rest(lane, queue, denial, error)
+            if error.verdict in _PASSING:
+                continue
             messages = []
         else:
             denial.end(RECEIVE)
