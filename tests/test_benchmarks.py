@@ -107,7 +107,7 @@ def test_search_compares_many_detections_with_few():
     result = quick("search")
     assert result.keys() == ABOUT | {"seed", "rounds", "detections", "summaries", "ms", "targets"}
     assert result["detections"]["many"] > result["detections"]["few"]
-    assert len(result["ms"]) == 9
+    assert len(result["ms"]) == 10
     for times in result["ms"].values():
         assert times.keys() == {"few", "many", "many/few"}
         assert all(0 < times[name]["median"] <= times[name]["worst"] for name in ("few", "many"))
@@ -175,6 +175,17 @@ def test_quota_compares_the_worker_with_what_sdks_do():
         assert figures.keys() >= result["targets"].keys()
         assert figures["calls"] >= 2 * run["videos"]
         assert figures["over_ideal"] > 0.9
+
+
+def test_tenant_tells_what_is_refused_beside_another():
+    """Shares of refused calls and starts a second in each of the three phases."""
+    result = quick("tenant")
+    assert result.keys() == ABOUT | {"runs", "targets"}
+    [run] = result["runs"]
+    phases = {"alone", "beside", "after"}
+    assert run.keys() == {"quota", "starts_a_second", "seconds_until_back"} | {f"refused_{phase}" for phase in phases}
+    assert run["starts_a_second"].keys() == phases
+    assert all(rate > 0 for rate in run["starts_a_second"].values())
 
 
 def test_plan_is_compared_with_what_came_true():
