@@ -21,7 +21,7 @@ from worker.store.pages import Pages
 from worker.traces import UNTRACED, Traces
 
 WRITERS = 2  # one encodes its rows while the server works for the other
-PAGES_AT_ONCE = 12  # of at most 1,000 rows: encoding them holds up the loop for some ten milliseconds
+PAGES_AT_ONCE = 12  # of at most 1,000 rows: a group is held in memory until it is committed
 LINGER_SECONDS = 0.1  # a commit of few pages costs the server several times as much for each
 
 UNSTORABLE = (asyncpg.DataError, asyncpg.ProgramLimitExceededError, ValueError, OverflowError)
