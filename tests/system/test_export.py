@@ -174,6 +174,7 @@ def test_file_that_is_there_is_replaced_on_purpose_only(desk: Desk, tmp_path: Pa
         (["--name", "stored", "--to", "a.csv", "--since", "yesterday"], "Write a time as ISO 8601 has it"),
         (["--name", "stored", "--to", "a", "--format", "xlsx"], 'Choose from: "parquet", "csv", "jsonl".'),
         (["--name", "stored", "--to", "--force"], "A file of that name is ./--force."),
+        (["--empty-name", "--to", "a.csv"], "export needs --name."),
         (["--name", "stored"], "export needs --to FILE."),
         (["--to", "a.csv"], "export needs --name."),
     ],
@@ -198,7 +199,7 @@ async def test_stopped_export_leaves_nothing(stored: Site, tmp_path: Path):
         process.terminate()
         done = finished(process)
     assert done.returncode == 3
-    assert "the export of stored was told to stop; nothing is kept of it" in done.stderr
+    assert "the export of backfill stored was told to stop; nothing is kept of it" in done.stderr
     assert files_in(tmp_path) == set()
 
 

@@ -27,7 +27,9 @@ logger = structlog.get_logger()
 async def export(
     *,
     config: ConfigFile,
-    name: Annotated[list[str], Parameter(help="of the backfill; again for each further one whose labels are wanted")],
+    name: Annotated[
+        list[str], Parameter(negative="", help="of the backfill; again for each further one whose labels are wanted")
+    ],
     to: ExportFile,
     since: Since = None,
     format: Annotated[FormatName | None, Parameter(help="in place of what the file's name ends with")] = None,  # noqa: A002 (the option's name)
@@ -44,9 +46,9 @@ async def export(
 
     async def write(_: Signals) -> int:
         async with open_store(settings) as database:
-            for known in names:
-                if await Registry(database).find(known) is None:
-                    raise unknown_backfill(known, config)
+            for each in names:
+                if await Registry(database).find(each) is None:
+                    raise unknown_backfill(each, config)
             with exporting(err, logger.info, names) as shown:
                 done = await export_labels(database, request, shown)
         (err if request.target is None else out).print(exported(names, done, request.target))
@@ -54,7 +56,7 @@ async def export(
 
     code = await until_signal(write)
     if code is None:
-        complain(f"the export of {', '.join(names)} was told to stop; nothing is kept of it")
+        complain(f"the export of backfill {', '.join(names)} was told to stop; nothing is kept of it")
         return STOPPED_EARLY
     return code
 
