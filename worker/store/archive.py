@@ -11,7 +11,7 @@ from msgspec import Struct, json
 from worker.store.database import SQL, Database
 
 PAGE = 50  # rows of a list
-FEW = 20_000  # videos of a backfill and a time, each of which is looked at
+FEW = 10_000  # videos of a backfill and a time, each of which is looked at
 STEPS_TO_SIFT = 2_000  # that one search may take where it looks for a backfill or a time that has more
 MOST_PLACES = 50  # of one object
 MOST_DETECTIONS = 250_000  # of one job: more than any video has at two samples a second and ten labels each
