@@ -9,7 +9,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -248,3 +248,37 @@ async def test_an_administrator_who_is_no_superuser_can_apply_it(unused: Roles):
     await unused.migrate()
     await whole_way(unused)
     assert await allowed(unused.url(unused.worker), BEYOND_THE_WORKER) == []
+
+
+async def test_backup_is_restored_with_roles(server_url: Callable[[str], str], tmp_path: Path):
+    """By the steps of docs/how-to/restore-a-backup.md: the books are true, and each role may do what it may."""
+    server = server_url(KINDS[0])
+    lost, restored = await fresh_database(server), await fresh_database(server)
+    dump = tmp_path / "modworker.dump"
+    async with named(lost) as before:
+        await before.apply()
+        await before.migrate()
+        await whole_way(before)
+        await ran("pg_dump", f"--dbname={lost}", "--format=custom", f"--file={dump}")
+        after = replace(before, database_url=restored)
+        await ran("pg_restore", "--no-owner", "--no-privileges", f"--dbname={restored}", dump)
+        await after.apply()
+        await after.migrate()
+        await after.apply()
+        async with open_database(
+            after.url(after.worker), deployment=DEPLOYMENT, may_migrate=False, pool_size=2
+        ) as database:
+            assert await Steps(database).reports.verify(None) == (3, [])
+        assert await allowed(after.url(after.worker), BEYOND_THE_WORKER) == []
+        assert await allowed(after.url(after.reader), ["select from video_status"]) == ["select from video_status"]
+        await drop_database(restored)
+    await drop_database(lost)
+
+
+async def ran(program: str, *arguments: str | Path) -> None:
+    """Run one of PostgreSQL's programs to its end."""
+    process = await asyncio.create_subprocess_exec(
+        PROGRAMS / program, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    said, _ = await process.communicate()
+    assert (process.returncode, said.decode()) == (0, "")
