@@ -55,10 +55,13 @@ class Arrivals:
         """Take what is to be taken; true if there was anything."""
         told = [(message, read_arrivals(text_of(message, "Body"))) for message in messages]
         taken = [(message, each) for message, each in told if await self._is_to_be_taken(message, each)]
-        if objects := [named for _, each in taken for named in each.objects if self._choice.takes(named)]:
+        arrived = [named for _, each in taken for named in each.objects]
+        if objects := [named for named in arrived if self._choice.takes(named)]:
             await self._register(objects)
+        self._count("left_out", len(arrived) - len(objects))
         for message, each in taken:
-            await self._tell(message, each)
+            if each.fault is not None:
+                await self._put_aside(message, each.fault)
         handles = [text_of(message, "ReceiptHandle") for message, _ in taken]
         await delete(self._lane, self._lane.arrivals_queue, handles)
         return bool(taken)
@@ -123,13 +126,11 @@ class Arrivals:
             who=THE_WORKER,
         )
 
-    async def _tell(self, message: dict[str, Any], told: Told) -> None:
-        """Count what is not registered, and put aside what cannot be read."""
-        self._count("left_out", sum(not self._choice.takes(named) for named in told.objects))
-        if told.fault is not None:
-            self._count("unreadable")
-            body = redacted(text_of(message, "Body"))
-            await put_aside(self._lane, self._jobs, text_of(message, "MessageId"), body, told.fault)
+    async def _put_aside(self, message: dict[str, Any], fault: str) -> None:
+        """Keep what cannot be read."""
+        self._count("unreadable")
+        body = redacted(text_of(message, "Body"))
+        await put_aside(self._lane, self._jobs, text_of(message, "MessageId"), body, fault)
 
     def _count(self, outcome: ArrivalOutcome, count: int = 1) -> None:
         self._lane.metrics.arrived(self._lane.name, outcome, count)
