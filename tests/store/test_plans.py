@@ -155,12 +155,12 @@ INDEXED: dict[str, tuple[list[Any], set[str]]] = {
     "timeline_of_job": ([30_000, 250_000], {"detection_by_job"}),
     "content_types_of_job": ([30_000, 250_000], {"detection_by_job"}),
     "jobs_that_show_label": (
-        [[7], 80.0, 100.0, 2**63 - 1, 50, "backfill2", None, None],
+        [[7], 80.0, 100.0, 2**63 - 1, 0, 50, "backfill2", None, None],
         {"job_label_by_confidence", "video_of_job"},
     ),
     "videos_done": (["backfill2", None, None, 20_001], {"video_done"}),
     "few_that_show_label": (
-        [[7], 80.0, 100.0, 2**63 - 1, 51, "backfill2", None, None],
+        [[7], 80.0, 100.0, 2**63 - 1, 0, 51, "backfill2", None, None],
         {"video_done", "job_label_pkey", "video_of_job"},
     ),
     # exports.sql

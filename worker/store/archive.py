@@ -20,10 +20,11 @@ _AFTER_ALL = 2**63 - 1
 
 
 class Position(Struct, frozen=True):
-    """Where a search goes on: below this confidence, or at it and below this job."""
+    """Where a search goes on: below this confidence, or at it below this job, or at both behind this label."""
 
     confidence: float = SUREST
     job_id: int = _AFTER_ALL
+    label_id: int = 0
 
 
 class Wanted(Struct, frozen=True):
@@ -93,8 +94,8 @@ class Archive:
         if wanted.is_sifted:
             is_small = await self._pool.fetchval(SQL["videos_done"], *where, FEW + 1) <= FEW
             statement, steps = ("few_that_show_label", PAGE + 1) if is_small else (statement, STEPS_TO_SIFT)
-        position_given = (wanted.confidence, position.confidence, position.job_id)
-        rows = await self._pool.fetch(SQL[statement], label_ids, *position_given, steps, *where)
+        after = (position.confidence, position.job_id, position.label_id)
+        rows = await self._pool.fetch(SQL[statement], label_ids, wanted.confidence, *after, steps, *where)
         return _page(rows, steps)
 
 
@@ -104,9 +105,9 @@ def _page(rows: list[asyncpg.Record], steps: int) -> Found:
     shown = fitting[:PAGE]
     looked_at = rows[-1]["number"] if rows else 0
     last = shown[-1] if len(fitting) > PAGE else rows[-1] if looked_at == steps else None
-    position = Position(last["highest_confidence"], last["job_id"]) if last else None
+    position = Position(last["highest_confidence"], last["job_id"], last["label_id"]) if last else None
     return Found([_shown(row) for row in shown], last["number"] if last else looked_at, position)
 
 
 def _shown(row: asyncpg.Record) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in ("number", "job_id")}
+    return {name: value for name, value in row.items() if name not in ("number", "job_id", "label_id")}

@@ -120,7 +120,7 @@ class Questions:
             settled_before=_time(query, "before"),
         )
         found = await self._archive.search(wanted, _position(query))
-        position = found.next and f"{found.next.confidence!r}:{found.next.job_id}"
+        position = found.next and f"{found.next.confidence!r}:{found.next.job_id}:{found.next.label_id}"
         return {"videos": found.videos, "looked_at": found.looked_at, "next": position}
 
 
@@ -169,7 +169,12 @@ def _time(query: Mapping[str, str], name: str) -> datetime | None:
 
 
 def _position(query: Mapping[str, str]) -> Position:
+    """As a page of the search gave it."""
     if not (text := query.get("after")):
         return Position()
-    confidence, _, job_id = text.partition(":")
-    return Position(_number({"after": confidence}, "after", 0.0), _id({"after": job_id}, "after"))
+    confidence, job_id, label_id = [*text.split(":", 2), "", ""][:3]
+    return Position(
+        _number({"after": confidence}, "after", 0.0),
+        _id({"after": job_id}, "after"),
+        _id({"after": label_id}, "after", 0),
+    )

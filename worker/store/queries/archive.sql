@@ -62,7 +62,7 @@ select id from label where name = $1
 select name, parent_name, taxonomy_level::integer as taxonomy_level from label order by 1, 2, 3
 
 -- name: jobs_that_show_label
--- A walk through the jobs that show one of the labels, the surest first, from a position ($3, $4) on: $5 steps, of
+-- A walk through the jobs that show one of the labels, the surest first, from a position ($3, $4, $5) on: $6 steps, of
 -- which those are kept that fit backfill and time. The last step is always among the rows, as the position to go on
 -- from, with a null video where it does not fit.
 with steps as materialized (
@@ -72,18 +72,19 @@ with steps as materialized (
      select jl.job_id, jl.label_id, jl.highest_confidence, jl.detections, jl.first_ms, jl.last_ms
        from job_label jl
       where jl.label_id = wanted.label_id and jl.highest_confidence >= $2 and jl.highest_confidence <= $3
-        and (jl.highest_confidence, jl.job_id) < ($3, $4)
-      order by jl.highest_confidence desc, jl.job_id desc limit $5) step
-   order by number limit $5
+        and ((jl.highest_confidence, jl.job_id) < ($3, $4)
+             or ((jl.highest_confidence, jl.job_id) = ($3, $4) and jl.label_id > $5::bigint))
+      order by jl.highest_confidence desc, jl.job_id desc limit $6) step
+   order by number limit $6
 )
-select s.number, s.job_id, s.highest_confidence, s.detections, s.first_ms, s.last_ms,
+select s.number, s.job_id, s.label_id, s.highest_confidence, s.detections, s.first_ms, s.last_ms,
        l.name, l.parent_name, v.id, v.backfill, v.bucket, v.key, v.settled_at
   from steps s join label l on l.id = s.label_id
   left join lateral (
     select v.id, b.name as backfill, v.bucket, v.key, v.settled_at
       from video v join backfill b on b.id = v.backfill_id
-     where v.job_id = s.job_id and v.state = 'done' and ($6::text is null or b.name = $6)
-       and ($7::timestamptz is null or v.settled_at >= $7) and ($8::timestamptz is null or v.settled_at < $8)
+     where v.job_id = s.job_id and v.state = 'done' and ($7::text is null or b.name = $7)
+       and ($8::timestamptz is null or v.settled_at >= $8) and ($9::timestamptz is null or v.settled_at < $9)
      order by v.id limit 1) v on true
  where v.id is not null or s.number = (select max(number) from steps)
  order by s.number
@@ -102,17 +103,17 @@ select count(*)
          limit $4) counted
 
 -- name: few_that_show_label
--- What `jobs_that_show_label` finds, the first $5 of it, where few videos are of the backfill ($6) and the time ($7 to
--- $8): each of them is looked at. Labels are looked up job by job, whatever the planner thinks of their number.
+-- What `jobs_that_show_label` finds, the first $6 of it, where few videos are of the backfill ($7) and the time ($8 to
+-- $9): each of them is looked at. Labels are looked up job by job, whatever the planner thinks of their number.
 with few as materialized (
   select distinct v.job_id
     from backfill b
    cross join lateral (
      select v.job_id from video v
-      where v.backfill_id = b.id and v.state = 'done' and v.settled_at >= coalesce($7::timestamptz, '-infinity')
-        and v.settled_at < coalesce($8::timestamptz, 'infinity')
+      where v.backfill_id = b.id and v.state = 'done' and v.settled_at >= coalesce($8::timestamptz, '-infinity')
+        and v.settled_at < coalesce($9::timestamptz, 'infinity')
       offset 0) v
-   where $6::text is null or b.name = $6
+   where $7::text is null or b.name = $7
 ), shown as materialized (
   select seen.*, row_number() over (order by seen.highest_confidence desc, seen.job_id desc, seen.label_id) as number
     from few
@@ -120,17 +121,18 @@ with few as materialized (
      select jl.job_id, jl.label_id, jl.highest_confidence, jl.detections, jl.first_ms, jl.last_ms
        from job_label jl
       where jl.job_id = few.job_id and jl.label_id = any($1::smallint[]) and jl.highest_confidence >= $2
-        and (jl.highest_confidence, jl.job_id) < ($3, $4)
+        and ((jl.highest_confidence, jl.job_id) < ($3, $4)
+             or ((jl.highest_confidence, jl.job_id) = ($3, $4) and jl.label_id > $5::bigint))
       offset 0) seen
-   order by number limit $5
+   order by number limit $6
 )
-select s.number, s.job_id, s.highest_confidence, s.detections, s.first_ms, s.last_ms,
+select s.number, s.job_id, s.label_id, s.highest_confidence, s.detections, s.first_ms, s.last_ms,
        l.name, l.parent_name, v.id, v.backfill, v.bucket, v.key, v.settled_at
   from shown s join label l on l.id = s.label_id
  cross join lateral (
     select v.id, b.name as backfill, v.bucket, v.key, v.settled_at
       from video v join backfill b on b.id = v.backfill_id
-     where v.job_id = s.job_id and v.state = 'done' and ($6::text is null or b.name = $6)
-       and ($7::timestamptz is null or v.settled_at >= $7) and ($8::timestamptz is null or v.settled_at < $8)
+     where v.job_id = s.job_id and v.state = 'done' and ($7::text is null or b.name = $7)
+       and ($8::timestamptz is null or v.settled_at >= $8) and ($9::timestamptz is null or v.settled_at < $9)
      order by v.id limit 1) v
  order by s.number
