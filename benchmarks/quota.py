@@ -94,9 +94,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description="Use of the quotas, and refused calls.")
     parser.add_argument("--quick", action="store_true", help="a smoke test: one setting for two seconds")
     parser.add_argument("--seconds", type=float, default=60.0, help="of starts")
-    parser.add_argument(
-        "--starts", type=int, choices=[5, 50, 100, 200], help="only the setting of so many a second"
-    )
+    parser.add_argument("--starts", type=int, choices=[5, 50, 100, 200], help="only the setting of so many a second")
     parser.add_argument("--burst", type=float, choices=BURSTS, help="only buckets that let so many calls come at once")
     parser.add_argument("--worker-alone", action="store_true", help="without the other programs")
     given = parser.parse_args()
