@@ -231,17 +231,15 @@ def figures(
 def well_used(quota: Quota, jobs: Sequence[Job]) -> float:
     """The share of seconds from the first start to the last in which as many starts were made as quotas let it."""
     seconds = max(1, floor(jobs[-1].started_at))
-    starts = [0] * (seconds + 1)
-    for job in jobs:
-        starts[min(seconds, floor(job.started_at))] += 1
-    good = 0
-    for second in range(seconds):
-        free = (
-            sum(_running(jobs, second + n / INSTANTS) < TAKEN * quota.concurrent_jobs for n in range(INSTANTS))
-            / INSTANTS
-        )
-        good += starts[second] >= floor(quota.start_per_second * free * AT_PACE) - (free < 1)
-    return good / seconds
+    return sum(is_well_used(quota, jobs, second) for second in range(seconds)) / seconds
+
+
+def is_well_used(quota: Quota, jobs: Sequence[Job], second: int) -> bool:
+    """Whether as many starts were made in a second after the first one as quotas let it."""
+    starts = sum(second <= job.started_at < second + 1 for job in jobs)
+    taken = TAKEN * quota.concurrent_jobs
+    free = sum(_running(jobs, second + n / INSTANTS) < taken for n in range(INSTANTS)) / INSTANTS
+    return starts >= floor(quota.start_per_second * free * AT_PACE) - (free < 1)
 
 
 def _running(jobs: Sequence[Job], at: float) -> int:

@@ -75,6 +75,15 @@ async def test_refusal_lowers_the_limit_to_what_runs():
         await slots.take(4)
 
 
+async def test_some_slots_are_left_to_others_who_have_the_rest():
+    """Only where AWS announces more than runs here: what is the account's own limit is used to the last slot."""
+    for announced, limit in ((20, 14), (16, 16), (None, 16)):
+        slots = Slots(20)
+        slots.adopt(set(range(16)))
+        slots.refused(99, anyio.current_time(), announced)
+        assert slots.limit == limit
+
+
 async def test_account_that_others_fill_is_probed_not_hammered():
     """With nothing of ours running and all slots refused, the next try waits for the probe."""
     slots = Slots(20)

@@ -9,6 +9,7 @@ import anyio
 from worker.flow.signal import Signal
 
 SECONDS_TO_PROBE = 10.0  # after a refusal, and after each step upward
+LEFT_TO_OTHERS = 8  # one of so many, lest both run after each slot that comes free
 FIRST_STEP = 1 / 25  # of the ceiling; each step that is not refused is twice as large, so five are enough
 
 
@@ -61,12 +62,15 @@ class Slots:
     def refused(self, job_id: int, now: float, announced: int | None = None) -> None:
         """AWS said that none is free: what runs is all that may run, until a probe shows otherwise.
 
-        Where nothing runs, others fill the account: then nothing is tried before the probe. A limit that AWS announced
-        is not probed beyond, if it is lower than the ceiling.
+        Where less runs than AWS announced as the limit, others have the rest, and a part of ours is left to them. Where
+        nothing runs, others fill the account: then nothing is tried before the probe. An announced limit is not probed
+        beyond, if it is lower than the ceiling.
         """
         self._taken.discard(job_id)
         self._account_limit = self.ceiling if announced is None else max(1, min(announced, self.ceiling))
-        self.limit = min(self.limit, self.used, self._account_limit)
+        are_others = announced is not None and self.used < self._account_limit
+        granted = self.used - (self.used // LEFT_TO_OTHERS if are_others else 0)
+        self.limit = min(self.limit, granted, self._account_limit)
         self._step = ceil(self.ceiling * FIRST_STEP)
         self._probe_at = now + SECONDS_TO_PROBE
 
