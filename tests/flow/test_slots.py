@@ -10,7 +10,7 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.flow.slots import SECONDS_TO_PROBE, Slots
+from worker.flow.slots import SECONDS_AFTER_REFUSAL, SECONDS_TO_PROBE, Slots
 
 
 async def test_adopted_jobs_may_exceed_the_limit():
@@ -77,9 +77,9 @@ async def test_refusal_lowers_the_limit_to_what_runs():
 
 async def test_some_slots_are_left_to_others_who_have_the_rest():
     """Only where AWS announces more than runs here: what is the account's own limit is used to the last slot."""
-    for announced, limit in ((20, 14), (16, 16), (None, 16)):
+    for used, announced, limit in ((16, 20, 14), (16, 16, 16), (16, None, 16), (4, 20, 3), (1, 20, 1), (0, 20, 0)):
         slots = Slots(20)
-        slots.adopt(set(range(16)))
+        slots.adopt(set(range(used)))
         slots.refused(99, anyio.current_time(), announced)
         assert slots.limit == limit
 
@@ -91,7 +91,7 @@ async def test_account_that_others_fill_is_probed_not_hammered():
     begun_at = anyio.current_time()
     slots.refused(1, begun_at)
     await slots.take(1)
-    assert anyio.current_time() - begun_at == pytest.approx(SECONDS_TO_PROBE, abs=0.1)
+    assert anyio.current_time() - begun_at == pytest.approx(SECONDS_AFTER_REFUSAL, abs=0.1)
 
 
 async def test_limit_is_probed_upward_to_the_ceiling():
@@ -132,7 +132,7 @@ async def test_account_that_announces_none_is_still_probed():
     """An account without a slot for us may have one later."""
     slots = Slots(3)
     slots.refused(1, anyio.current_time(), announced=0)
-    with anyio.fail_after(SECONDS_TO_PROBE + 1):
+    with anyio.fail_after(SECONDS_AFTER_REFUSAL + 1):
         await slots.take(1)
 
 
@@ -143,7 +143,7 @@ async def test_slots_are_all_in_use_within_a_minute_after_others_left(ceiling: i
     slots, job_ids = Slots(ceiling), count()
     slots.adopt({next(job_ids) for _ in range(round(ceiling * share))})
     slots.refused(next(job_ids), anyio.current_time())
-    with anyio.fail_after(5 * SECONDS_TO_PROBE + 1):
+    with anyio.fail_after(SECONDS_AFTER_REFUSAL + 4 * SECONDS_TO_PROBE + 1):
         while slots.used < ceiling:
             await slots.take(next(job_ids))
 

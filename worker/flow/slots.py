@@ -8,8 +8,9 @@ import anyio
 
 from worker.flow.signal import Signal
 
-SECONDS_TO_PROBE = 10.0  # after a refusal, and after each step upward
-LEFT_TO_OTHERS = 8  # one of so many, lest both run after each slot that comes free
+SECONDS_AFTER_REFUSAL = 15.0
+SECONDS_TO_PROBE = 10.0  # after each step upward
+LEFT_TO_OTHERS = 8  # one of so many, and of fewer one, lest both run after each slot that comes free
 FIRST_STEP = 1 / 25  # of the ceiling; each step that is not refused is twice as large, so five are enough
 
 
@@ -69,10 +70,10 @@ class Slots:
         self._taken.discard(job_id)
         self._account_limit = self.ceiling if announced is None else max(1, min(announced, self.ceiling))
         are_others = announced is not None and self.used < self._account_limit
-        granted = self.used - (self.used // LEFT_TO_OTHERS if are_others else 0)
-        self.limit = min(self.limit, granted, self._account_limit)
+        left_to_them = max(self.used // LEFT_TO_OTHERS, 1) if are_others and self.used > 1 else 0
+        self.limit = min(self.limit, self.used - left_to_them, self._account_limit)
         self._step = ceil(self.ceiling * FIRST_STEP)
-        self._probe_at = now + SECONDS_TO_PROBE
+        self._probe_at = now + SECONDS_AFTER_REFUSAL
 
     def _try(self, now: float) -> bool:
         if now >= self._probe_at:
