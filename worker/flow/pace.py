@@ -12,7 +12,7 @@ FIRST_CUT = 0.95  # of the rate, where less than that was granted: calls that le
 CUT = 0.6  # likewise, at another throttle soon after it
 SOON_SECONDS, SOON_CALLS = 10.0, 3  # whichever is longer
 GRANTED_SECONDS, GRANTED_CALLS = 2.0, 20  # whichever is longer: over which it is seen what rate was granted
-NEARLY_ALL = 0.7  # of the ceiling: where less was granted, somebody else has a part of the quota
+NEARLY_ALL, MANY = 0.7, 100  # of the ceiling; of calls: a rate that was granted tells what there is if it is either
 LATENESS = 0.9  # of a call's spacing, that is made up for: after more of it two calls would come at once
 FLOOR = 0.02  # of the ceiling: below it even a closed quota would be probed too seldom to notice that it opened
 GROWTH = 0.5 / 34**3  # of the ceiling, per cubed second: half of it is won back 34 s after the rate that was refused
@@ -25,9 +25,9 @@ class Pace:
     Decisions (`take`, `throttled`, `succeeded`) are plain; only `wait` sleeps. Nobody's moment is fixed before it is
     his turn: a queue of callers that was made at a low rate does not outlast it.
 
-    A cut goes no lower than the rate that was granted in the last seconds, if that is nearly all of the ceiling: then a
-    loop that stood still has bunched a few of many calls, or a little less is granted than was configured. Where less
-    was granted somebody else has a part of the quota, and a second refusal soon after one cuts deep.
+    A cut goes no lower than the rate that was granted in the last seconds, if that is nearly all of the ceiling, or so
+    many calls that one of them is little: then a loop that stood still has bunched a few, or a little less is granted
+    than was configured. Else somebody has a part of the quota, and a second refusal soon after one cuts deep.
 
     After a cut the rate follows a cubic curve, as CUBIC's window does (RFC 9438): soon near the rate that was refused,
     long about it, and ever faster beyond. So a quota that others share is seldom overrun, and one that they leave is
@@ -78,8 +78,6 @@ class Pace:
             return
         is_first = now - self._cut_at > max(SOON_SECONDS, SOON_CALLS / self.per_second)
         granted_per_second = self._granted_per_second(now) if self._succeeded_at > self._cut_at else 0.0
-        if granted_per_second < self.ceiling_per_second * NEARLY_ALL:
-            granted_per_second = 0.0
         self._cut_at = self._succeeded_at = now
         self._seconds_since_cut = 0.0
         self._refused_per_second = self.per_second
@@ -109,7 +107,11 @@ class Pace:
         return deque(moments, maxlen=ceil(self._window_seconds * self.ceiling_per_second) + 1)
 
     def _granted_per_second(self, now: float) -> float:
-        """The rate at which calls went through in the window that ends now, or since the first one did."""
+        """The rate at which calls went through in the window that ends now, or since the first one did.
+
+        0 where that tells nothing.
+        """
         begin = max(now - self._window_seconds, self._granted[0])
-        seconds = now - begin
-        return sum(moment > begin for moment in self._granted) / seconds if seconds > 0 else 0.0
+        seconds, calls = now - begin, sum(moment > begin for moment in self._granted)
+        is_telling = calls >= min(MANY, seconds * self.ceiling_per_second * NEARLY_ALL)
+        return calls / seconds if seconds > 0 and is_telling else 0.0
