@@ -65,6 +65,13 @@ class Verdict(Enum):
     STOP_LANE = "stop_lane"  # the account refuses us: no video is to blame
 
 
+PASSING = frozenset({Verdict.RETRY, Verdict.SLOW_DOWN})
+"""Nothing is known to be wrong."""
+
+NOT_THE_JOBS = PASSING | {Verdict.NO_SLOT, Verdict.STOP_LANE}
+"""No word on the job itself."""
+
+
 class AwsError(ModworkerError):
     """A call that brought no result: its verdict, the AWS error code, and AWS's own words.
 

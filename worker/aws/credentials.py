@@ -14,7 +14,7 @@ from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import NoCredentialsError
 
 from worker.aws.answers import translated
-from worker.errors import AwsError, UnreadableError, Verdict
+from worker.errors import PASSING, AwsError, UnreadableError, Verdict
 
 Found = AioCredentials | AioRefreshableCredentials
 Read = Callable[[], Awaitable[Found | None]]
@@ -104,6 +104,6 @@ def _no_fault_of_the_call() -> Iterator[None]:
         with translated():
             yield
     except AwsError as error:
-        is_passing = error.verdict in (Verdict.RETRY, Verdict.SLOW_DOWN) and not isinstance(error, UnreadableError)
+        is_passing = error.verdict in PASSING and not isinstance(error, UnreadableError)
         verdict = error.verdict if is_passing else Verdict.STOP_LANE
         raise AwsError(verdict, error.code, error.message, error.date) from None

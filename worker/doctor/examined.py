@@ -14,13 +14,12 @@ from worker.aws.requests import Requests
 from worker.aws.session import is_asked
 from worker.config import Lane as LaneSettings
 from worker.doctor.findings import Finding, not_checked
-from worker.errors import AwsError, Verdict
+from worker.errors import PASSING, AwsError, Verdict
 
 T = TypeVar("T")
 
 TRIES = 3  # of a call that was throttled or lost: a worker may be using the quota at this moment
 PAUSE_SECONDS = 0.4
-_PASSING = (Verdict.SLOW_DOWN, Verdict.RETRY)
 _NOT_ASKED = "NotAsked"
 
 
@@ -72,7 +71,7 @@ async def tried(call: Callable[[], Awaitable[T]]) -> T | AwsError:
             with translated():
                 return await call()
         except AwsError as error:
-            if error.verdict not in _PASSING or not tries_left:
+            if error.verdict not in PASSING or not tries_left:
                 return error
         await anyio.sleep(PAUSE_SECONDS)
     raise AssertionError("unreachable")  # pragma: no cover

@@ -12,7 +12,7 @@ import structlog
 from anyio.abc import ObjectSendStream
 
 from worker.aws.rekognition import GET, Answer
-from worker.errors import AwsError, UnreadableError, Verdict
+from worker.errors import NOT_THE_JOBS, AwsError, UnreadableError, Verdict
 from worker.flow.clock import now_seconds
 from worker.flow.stop import Stop
 from worker.lane import Lane
@@ -31,7 +31,6 @@ LONGEST_REASON = 500  # symbols
 MOST_PAGES = 10_000  # six hours with 15 labels in each of 30 frames a second
 
 LASTING = frozenset({Verdict.RESTART_READ, Verdict.JOB_FAILED, Verdict.RESULTS_GONE})
-PASSING = frozenset({Verdict.RETRY, Verdict.SLOW_DOWN, Verdict.NO_SLOT, Verdict.STOP_LANE})
 
 log = structlog.get_logger()
 _encode = msgspec.msgpack.Encoder().encode
@@ -141,7 +140,7 @@ class Fetcher:
                 async with self._lane.call(GET, job):
                     return await self._lane.rekognition.get(job, next_token)
             except AwsError as error:
-                strange += isinstance(error, UnreadableError) or error.verdict not in PASSING
+                strange += isinstance(error, UnreadableError) or error.verdict not in NOT_THE_JOBS
                 if error.verdict in LASTING or strange >= STRANGE_ANSWERS:
                     raise
                 if error.verdict not in (Verdict.SLOW_DOWN, Verdict.STOP_LANE):  # those wait for their turn

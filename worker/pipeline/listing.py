@@ -7,12 +7,11 @@ from collections.abc import AsyncIterator
 import stamina
 
 from worker.aws.objects import Listed, Objects
-from worker.errors import AwsError, Verdict
+from worker.errors import PASSING, AwsError
 from worker.model import Object
 
 TRIES = 8  # of one page, over some ten seconds
 FIRST_PAUSE_SECONDS = 0.1
-PASSING = frozenset({Verdict.RETRY, Verdict.SLOW_DOWN})
 
 patiently = stamina.retry(
     on=lambda error: isinstance(error, AwsError) and error.verdict in PASSING,

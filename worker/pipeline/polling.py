@@ -9,13 +9,12 @@ import anyio
 import structlog
 
 from worker.aws.notices import DELETE, RECEIVE, Queue
-from worker.errors import AwsError, Verdict
+from worker.errors import PASSING, AwsError, Verdict
 from worker.flow.denial import Denial
 from worker.lane import Lane
 from worker.store.jobs import Jobs
 
 PAUSE_SECONDS = 2.0
-_PASSING = (Verdict.RETRY, Verdict.SLOW_DOWN)
 
 log = structlog.get_logger()
 
@@ -35,7 +34,7 @@ async def received(lane: Lane, queue: Queue, denial: Denial) -> AsyncGenerator[l
                 messages = await queue.receive()
         except AwsError as error:
             await _rest(lane, queue, denial, error)
-            if error.verdict in _PASSING:
+            if error.verdict in PASSING:
                 continue
             messages = []
         else:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from worker.aws.rekognition import START, announced_limit
-from worker.errors import AwsError, Verdict
+from worker.errors import NOT_THE_JOBS, AwsError, Verdict
 from worker.flow.batch import batches
 from worker.flow.stop import Stop
 from worker.flow.stream import items_of
@@ -28,7 +28,6 @@ CONFIRM_LINGER_SECONDS = 0.02
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
 HIDDEN = "InvalidS3ObjectException"
-PASSING = frozenset({Verdict.RETRY, Verdict.SLOW_DOWN, Verdict.NO_SLOT, Verdict.STOP_LANE})  # no word on the job itself
 MOST_TRIES = 3  # of a Start whose object Rekognition cannot get and S3 can
 
 log = structlog.get_logger()
@@ -86,7 +85,7 @@ class Starter:
 
     async def _goes_on_after(self, error: AwsError, attempt: _Attempt) -> bool:
         """Do what the error demands; False where it was the last word on the job."""
-        if error.verdict in PASSING:
+        if error.verdict in NOT_THE_JOBS:
             await self._wait_after(error, attempt)
         elif error.verdict is Verdict.REPLAY_ELSEWHERE and (other := await self._other_channel(attempt.job)):
             attempt.job, attempt.is_replay = other, True
