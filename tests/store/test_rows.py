@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from worker.model import ContentType, Detection, Label
 from worker.store.database import Database
-from worker.store.rows import COLUMNS, copied, rows_of
+from worker.store.rows import COLUMNS, copied, rows_of, tails_of
 
 LABELS = (Label("Weapons", 50.5), Label("Waffen \N{PISTOL}", 99.99999237060547, "Violence", 2))
 NUMBERS = {("Weapons", "", None): 1, ("Waffen \N{PISTOL}", "Violence", 2): 2**15 - 1}
@@ -25,7 +25,7 @@ SHAPES = [
 async def test_every_shape_of_a_detection_arrives(database: Database):
     """Times of every kind, none of them, with kinds of content and without, of two jobs."""
     job_ids = (1, 2**62)
-    rows = [rows_of(job_id, SHAPES, NUMBERS) for job_id in job_ids]
+    rows = [rows_of(job_id, SHAPES, tails_of(NUMBERS)) for job_id in job_ids]
     await database.pool.copy_to_table("detection", source=copied(rows), columns=COLUMNS, format="binary")  # type: ignore[arg-type]
     found = [
         (*row[:-1], row[-1] and json.decode(row[-1], type=tuple[ContentType, ...]))
@@ -46,10 +46,10 @@ async def test_every_shape_of_a_detection_arrives(database: Database):
 def test_number_beyond_its_column_is_refused(column: str):
     """No time is cut off to fit."""
     with pytest.raises(ValueError, match="not storable"):
-        rows_of(1, [replace(SHAPES[0], **{column: 2**31})], NUMBERS)
+        rows_of(1, [replace(SHAPES[0], **{column: 2**31})], tails_of(NUMBERS))
 
 
 def test_label_without_a_number_is_named():
     """Whoever asked for too few learns which one is missing."""
     with pytest.raises(KeyError, match="Waffen"):
-        rows_of(1, SHAPES, {("Weapons", "", None): 1})
+        rows_of(1, SHAPES, tails_of({("Weapons", "", None): 1}))

@@ -11,7 +11,7 @@ from msgspec import Struct, json
 from worker.failpoints import passing
 from worker.model import Detection, Page
 from worker.store.database import SQL, Connection, Database, patient, transaction
-from worker.store.rows import COLUMNS, LabelKey, copied, rows_of
+from worker.store.rows import COLUMNS, LabelKey, copied, rows_of, tails_of
 
 MOST_NEW_LABELS = 500  # of a group; AWS's whole taxonomy has about a hundred, and the dictionary's numbers are few
 _encode = json.Encoder().encode
@@ -98,10 +98,10 @@ class Pages:
 
 async def _encoded(runs: Sequence[_Run], label_ids: dict[LabelKey, int]) -> dict[int, bytearray]:
     """Page by page: a group takes longer than a start may be late."""
-    rows = {run.job_id: bytearray() for run in runs}
+    tails, rows = tails_of(label_ids), {run.job_id: bytearray() for run in runs}
     for run in runs:
         for page in run.pages:
-            rows[run.job_id] += rows_of(run.job_id, page.detections, label_ids)
+            rows[run.job_id] += rows_of(run.job_id, page.detections, tails)
             await checkpoint()
     return rows
 

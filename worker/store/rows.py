@@ -29,8 +29,13 @@ _length = struct.Struct("!i").pack
 _encode = json.Encoder().encode
 
 
-def rows_of(job_id: int, detections: Iterable[Detection], label_ids: Mapping[LabelKey, int]) -> bytearray:
-    """A job's detections as rows.
+def tails_of(label_ids: Mapping[LabelKey, int]) -> dict[LabelKey, bytes]:
+    """What is the same for each row of a label: its number, and no beginning and end."""
+    return {key: _smallint(2, label_id) + _NULL + _NULL for key, label_id in label_ids.items()}
+
+
+def rows_of(job_id: int, detections: Iterable[Detection], tails: Mapping[LabelKey, bytes]) -> bytearray:
+    """A job's detections as rows, with what `tails_of` gives for their labels.
 
     Raises:
         KeyError: for a label that has no number.
@@ -38,7 +43,6 @@ def rows_of(job_id: int, detections: Iterable[Detection], label_ids: Mapping[Lab
 
     """
     head = _head(len(COLUMNS), 8, job_id, 8)
-    tails = {key: _smallint(2, label_id) + _NULL + _NULL for key, label_id in label_ids.items()}
     rows = bytearray()
     try:
         for d in detections:
