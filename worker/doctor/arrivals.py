@@ -10,7 +10,7 @@ from msgspec import Struct
 from worker.aws.arrivals import read_arrivals
 from worker.aws.notices import text_of
 from worker.doctor import queue, queue_attributes
-from worker.doctor.examined import Examined, unanswered
+from worker.doctor.examined import Examined
 from worker.doctor.findings import Finding, fault, fine, not_checked
 from worker.doctor.policies import Decision, Request, decide, policy_of
 from worker.doctor.queue import QueueSeen
@@ -43,7 +43,9 @@ def judge(lane: Examined, seen: ArrivalsSeen) -> Iterator[Finding]:
     """A queue that is not there has no attributes; those of a local one are the service's own."""
     yield _use(lane, seen.queue)
     if not seen.queue.is_missing and not lane.is_local:
-        yield from _attributes(lane, seen.attributes)
+        yield from queue_attributes.told(lane.about("arrivals attributes"), seen.attributes, _faults)
+        if not isinstance(seen.attributes, AwsError):
+            yield _policy(lane, seen.attributes)
 
 
 def _use(lane: Examined, seen: QueueSeen) -> Finding:
@@ -56,16 +58,6 @@ def _use(lane: Examined, seen: QueueSeen) -> Finding:
         said = f"{strange} of the messages in it are no event notifications of S3: somebody else uses the queue too"
         return fault(about, said, f"write a queue of its own in lanes.{lane.name}.arrivals.queue_url")
     return fine(about, "messages can be received and deleted")
-
-
-def _attributes(lane: Examined, seen: Attributes | AwsError) -> Iterator[Finding]:
-    about = lane.about("arrivals attributes")
-    if isinstance(seen, AwsError):
-        yield unanswered(about, seen, "sqs:GetQueueAttributes")
-        return
-    faults = [fault(about, *found) for found in _faults(seen)]
-    yield from faults or [fine(about, f"messages are kept for {seen.message_retention_period / 86_400:.3g} days")]
-    yield _policy(lane, seen)
 
 
 def _faults(seen: Attributes) -> Iterator[tuple[str, str]]:

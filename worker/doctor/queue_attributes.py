@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -51,11 +51,17 @@ async def _attributes(client: Any, url: str) -> Attributes:
 
 def judge(lane: Examined, seen: Attributes | AwsError, results_seconds: float) -> Iterator[Finding]:
     """Results are read within `results_seconds`; who hears of them later hears too late."""
-    about = lane.about("queue attributes")
+    return told(lane.about("queue attributes"), seen, lambda attributes: _faults(attributes, results_seconds))
+
+
+def told(
+    about: str, seen: Attributes | AwsError, faults_of: Callable[[Attributes], Iterable[tuple[str, str]]]
+) -> Iterator[Finding]:
+    """The faults that a queue's attributes have, (sentence, remedy) each, or that they have none."""
     if isinstance(seen, AwsError):
         yield unanswered(about, seen, "sqs:GetQueueAttributes")
         return
-    faults = [fault(about, *found) for found in _faults(seen, results_seconds)]
+    faults = [fault(about, *found) for found in faults_of(seen)]
     yield from faults or [fine(about, f"messages are kept for {seen.message_retention_period / 86_400:.3g} days")]
 
 
