@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import re
 import sys
 import time
 from collections import Counter
@@ -25,6 +24,7 @@ import asyncpg
 from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError
 from msgspec import Struct, json
+from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.quota import ARCHIVE, SETTINGS, Job, Setting, is_well_used, jobs_of
 from benchmarks.rig import REGION, Rig, machine, open_rig, stop
@@ -35,7 +35,6 @@ ALONE, BESIDE, AFTER = 30.0, 120.0, 90.0  # seconds
 QUICK = (3.0, 4.0, 12.0)
 BACK_SECONDS = 10
 TARGETS = {"beside, refused": 0.05, "seconds_until_back": 60}
-_CALL = re.compile(r'modworker_calls_total\{lane="main",operation="(\w+)",outcome="(\w+)"\} (\S+)')
 
 Outcomes = dict[str, Counter[str]]
 
@@ -109,9 +108,10 @@ async def calls_of(url: str) -> Outcomes:
     """How the worker's calls have ended so far, by operation."""
     async with aiohttp.ClientSession() as session, session.get(f"{url}/metrics") as response:
         outcomes: Outcomes = {START: Counter(), GET: Counter()}
-        for operation, outcome, count in _CALL.findall(await response.text()):
-            if operation in outcomes:
-                outcomes[operation][outcome] += int(float(count))
+        samples = (one for family in text_string_to_metric_families(await response.text()) for one in family.samples)
+        for sample in samples:
+            if sample.name == "modworker_calls_total" and (operation := sample.labels["operation"]) in outcomes:
+                outcomes[operation][sample.labels["outcome"]] += int(sample.value)
     return outcomes
 
 
