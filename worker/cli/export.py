@@ -46,8 +46,9 @@ async def export(
 
     async def write(_: Signals) -> int:
         async with open_store(settings) as database:
+            registry = Registry(database)
             for each in names:
-                if await Registry(database).find(each) is None:
+                if await registry.find(each) is None:
                     raise unknown_backfill(each, config)
             with exporting(err, logger.info, names) as shown:
                 done = await export_labels(database, request, shown)

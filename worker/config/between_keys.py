@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from worker.config.settings import LOCAL, TOPIC_ARN, Keys, Worker, is_loopback, split_address
+from worker.config.settings import LEAST_TOKEN, LOCAL, TOPIC_ARN, Keys, Worker, is_loopback, split_address
 
 Finding = tuple[Keys, str]
-
-LEAST_TOKEN = 16  # symbols
 
 _QUEUE_HOST = re.compile(
     r"(?:sqs(?:-fips)?\.(?P<region>[a-z0-9-]+)|(?P<old>[a-z0-9-]+)\.queue)\.amazonaws\.com(?:\.cn)?"

@@ -24,6 +24,7 @@ from worker.model import BACKFILL_NAME
 
 _MARGIN = 12 / 168  # 12 hours of 7 days: for the clocks of others and for slow calls
 EMBEDDED = "embedded"
+LEAST_TOKEN = 16  # symbols, where strangers may guess
 LOCAL = "local"
 
 Keys = tuple[str, ...]
@@ -182,7 +183,8 @@ class Worker(Section):
     http_listen: str = Field("127.0.0.1:9108", description='Metrics, health and pages; "" for none')
     http_token: SecretStr = Field(
         SecretStr(""),
-        description="Asked for by the pages; 16 symbols or more where http_listen reaches beyond this machine",
+        description="Asked for by the pages; "
+        f"{LEAST_TOKEN} symbols or more where http_listen reaches beyond this machine",
     )
 
     @field_validator("http_listen")
