@@ -21,6 +21,7 @@ from tests.web.serving import pages_of
 ARTEFACTS = Path(__file__).parents[2] / "artefacts"
 CHROMIUM = shutil.which("chromium")
 SIZES = {"desk": {"width": 1240, "height": 900}, "phone": {"width": 360, "height": 740}}
+CLIPS = ("a.mp4", "Tor 3 + ü & 100%.mp4", "2026 #1? x=y 000014.mp4")  # the last number makes 2,503 entries anywhere
 PATIENCE_MS = 60_000  # on a loaded machine
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -116,8 +117,9 @@ def archive(
     folder = tmp_path_factory.mktemp("archive")
     clips = folder / "Clips"
     clips.mkdir()
-    for name in ("a.mp4", "Tor 3 + ü & 100%.mp4", "2026 #1? x=y.mp4"):
-        videos.copy_sample("bikes.mp4", clips / name)
+    videos.copy_sample("bikes.mp4", folder / "bikes.mp4")
+    for name in CLIPS:
+        videos.repeat(folder / "bikes.mp4", clips / name, times=6)
     server = server_url(KINDS[0])
     database_url = portal.call(fresh_database, server, portal.call(template, server, "migrated", migrated))
     with Site(folder, database_url) as site:
