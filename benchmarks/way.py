@@ -19,10 +19,10 @@ from worker.flow.estimate import expected_usd
 from worker.local.analysts.taxonomy import TAXONOMY
 from worker.model import Backfill, Detection, Job, Label, Notice, Page, ReadyJob, ResolvedObject, Video, identity_of
 from worker.pipeline.claim import LARGEST_CLAIM, SECONDS_AHEAD
-from worker.pipeline.complete import LATELY_SECONDS, MARK_LINGER_SECONDS, MARKS_AT_ONCE, OVERDUE_AT_ONCE
+from worker.pipeline.complete import LATELY_SECONDS, MARKS_APART_SECONDS, MARKS_AT_ONCE, OVERDUE_AT_ONCE
 from worker.pipeline.fetch import READERS
-from worker.pipeline.start import CONFIRM_LINGER_SECONDS, CONFIRMS_AT_ONCE
-from worker.pipeline.write import LINGER_SECONDS, PAGES_AT_ONCE, WRITERS
+from worker.pipeline.start import CONFIRMS_APART_SECONDS, CONFIRMS_AT_ONCE
+from worker.pipeline.write import GROUPS_APART_SECONDS, PAGE_ROWS, ROWS_AT_ONCE, WRITERS
 from worker.store.claims import Claims, Intent
 from worker.store.database import SESSION, Database
 from worker.store.guards import Guards
@@ -47,15 +47,15 @@ CLAIMING = ("claim", "intend")
 SETTLING = ("confirm", "mark", "take", "write")
 
 
-def gathered(size: int, linger_seconds: float, sharers: int = 1) -> int:
+def gathered(size: int, apart_seconds: float, sharers: int = 1) -> int:
     """How many items a stage of that lane finds in a batch of its own, where they come evenly."""
-    return min(size, 1 + int(STARTS_PER_SECOND / sharers * linger_seconds))
+    return min(size, int(STARTS_PER_SECOND / sharers * apart_seconds))
 
 
 CLAIMED_AT_ONCE = min(LARGEST_CLAIM, round(STARTS_PER_SECOND * SECONDS_AHEAD))
-CONFIRMED_AT_ONCE = gathered(CONFIRMS_AT_ONCE, CONFIRM_LINGER_SECONDS)
-MARKED_AT_ONCE = gathered(MARKS_AT_ONCE, MARK_LINGER_SECONDS)
-WRITTEN_AT_ONCE = gathered(PAGES_AT_ONCE, LINGER_SECONDS, WRITERS)
+CONFIRMED_AT_ONCE = gathered(CONFIRMS_AT_ONCE, CONFIRMS_APART_SECONDS)
+MARKED_AT_ONCE = gathered(MARKS_AT_ONCE, MARKS_APART_SECONDS)
+WRITTEN_AT_ONCE = gathered(ROWS_AT_ONCE // (PAGE_ROWS + LABELS_A_JOB), GROUPS_APART_SECONDS, WRITERS)
 AT_ONCE = {
     "claim": CLAIMED_AT_ONCE,
     "intend": CLAIMED_AT_ONCE,

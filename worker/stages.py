@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
@@ -44,8 +46,9 @@ async def run_stages(lane: Lane, database: Database, pages: MemoryObjectSendStre
             stages.start_soon(starter.run, inherited, intents_out)
             stages.start_soon(confirm, jobs, started_out)
             async with notices_in:
-                for _ in range(min(MOST_POLLERS, 1 + lane.slots.ceiling // SLOTS_PER_POLLER)):
-                    stages.start_soon(poll, lane, jobs, notices_in.clone(), stop)
+                pollers = min(MOST_POLLERS, 1 + lane.slots.ceiling // SLOTS_PER_POLLER)
+                for _ in range(pollers):
+                    stages.start_soon(partial(poll, pollers=pollers), lane, jobs, notices_in.clone(), stop)
             if lane.config.arrivals.queue_url:
                 stages.start_soon(Arrivals(lane, Registry(database), jobs, stop).run)
             stages.start_soon(mark, lane, jobs, notices_out)

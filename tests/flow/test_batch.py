@@ -10,7 +10,7 @@ import pytest
 from worker.flow.batch import batches
 
 
-async def batched(gaps_seconds: list[float], *, size: int, linger_seconds: float, buffer: float) -> list[list[int]]:
+async def batched(gaps_seconds: list[float], *, size: int, apart_seconds: float, buffer: float) -> list[list[int]]:
     """What comes out when item i is sent after the i-th gap, and the stream is closed then."""
     send, receive = anyio.create_memory_object_stream[int](buffer)
 
@@ -23,26 +23,56 @@ async def batched(gaps_seconds: list[float], *, size: int, linger_seconds: float
 
     async with receive, anyio.create_task_group() as producers:
         producers.start_soon(produce)
-        return [batch async for batch in batches(receive, size=size, linger_seconds=linger_seconds)]
+        return [batch async for batch in batches(receive, size=size, apart_seconds=apart_seconds)]
 
 
-async def test_batch_is_full_or_its_linger_is_over():
-    """A crowd comes in full batches; a straggler waits no longer than the linger."""
+async def test_batches_are_full_or_some_time_apart():
+    """What comes after a silence goes at once; a crowd comes in full batches, and its stragglers after the time."""
     gaps = [0.0, 0.0, 0.0, 10.0, *[0.0] * 24]
-    got = await batched(gaps, size=10, linger_seconds=0.5, buffer=100)
-    assert [len(batch) for batch in got] == [3, 10, 10, 5]
+    got = await batched(gaps, size=10, apart_seconds=0.5, buffer=100)
+    assert [len(batch) for batch in got] == [1, 2, 1, 10, 10, 4]
 
 
-async def test_linger_counts_from_the_first_item():
-    """Items that keep trickling in do not put the batch off for ever."""
-    got = await batched([0.3] * 10, size=100, linger_seconds=1.0, buffer=0)
-    assert [len(batch) for batch in got] == [4, 4, 2]
+async def test_what_comes_all_the_time_goes_together():
+    """Items that keep trickling in do not put a batch off for ever."""
+    got = await batched([0.3] * 10, size=100, apart_seconds=1.0, buffer=0)
+    assert [len(batch) for batch in got] == [1, 3, 3, 3]
+
+
+async def test_what_is_seldom_waits_for_nobody():
+    """Items further apart than batches have to be are each yielded at the moment they come."""
+    send, receive = anyio.create_memory_object_stream[float](0)
+    late: list[float] = []
+
+    async def produce() -> None:
+        async with send:
+            for _ in range(5):
+                await anyio.sleep(1.1)
+                await send.send(anyio.current_time())
+
+    async with receive, anyio.create_task_group() as producers:
+        producers.start_soon(produce)
+        async for (sent_at,) in batches(receive, size=10, apart_seconds=1.0):
+            late.append(anyio.current_time() - sent_at)
+    assert len(late) == 5
+    assert max(late) < 0.01
+
+
+async def test_batch_is_full_by_what_its_items_weigh():
+    """Heavy items make small batches; the one that fills a batch may be heavier than what is left of it."""
+    send, receive = anyio.create_memory_object_stream[int](100)
+    async with send:
+        for weight in (1, 2, 4, 9, 30, 5, 5, 5):
+            await send.send(weight)
+    async with receive:
+        got = [batch async for batch in batches(receive, size=10, apart_seconds=60.0, weigh=lambda weight: weight)]
+    assert got == [[1, 2, 4, 9], [30], [5, 5], [5]]
 
 
 async def test_end_of_the_stream_ends_the_last_batch():
     """What was received before the stream ended is yielded at once."""
     begun_at = anyio.current_time()
-    assert await batched([0.0] * 3, size=10, linger_seconds=60.0, buffer=0) == [[0, 1, 2]]
+    assert await batched([0.0] * 3, size=10, apart_seconds=60.0, buffer=0) == [[0], [1, 2]]
     assert anyio.current_time() - begun_at < 1
 
 
@@ -53,7 +83,7 @@ async def test_nothing_is_lost_or_reordered_whatever_the_timing(buffer: int):
     print(f"seed {seed}")
     rng = random.Random(seed)
     gaps = [rng.choice([0.0, 0.0, 0.01, rng.uniform(0.0, 0.02)]) for _ in range(5000)]
-    got = await batched(gaps, size=7, linger_seconds=0.01, buffer=buffer)
+    got = await batched(gaps, size=7, apart_seconds=0.01, buffer=buffer)
     assert [item for batch in got for item in batch] == list(range(5000))
     assert all(1 <= len(batch) <= 7 for batch in got)
 
@@ -64,5 +94,5 @@ async def test_nothing_is_lost_in_real_time():
     print(f"seed {seed}")
     rng = random.Random(seed)
     gaps = [rng.choice([0.0, 0.0, 0.0, rng.uniform(0.0, 0.0005)]) for _ in range(2000)]
-    got = await batched(gaps, size=7, linger_seconds=0.0003, buffer=0)
+    got = await batched(gaps, size=7, apart_seconds=0.0003, buffer=0)
     assert [item for batch in got for item in batch] == list(range(2000))

@@ -35,6 +35,7 @@ class SmallAws:
         self.hung: set[str] = set()
         self.calls: list[str] = []
         self.quotas: dict[str, float] = {}  # those that were raised, by code; all others are 7
+        self.messages: list[int] = []  # how many each of the next polls of a queue brings; all others bring none
 
     def lane(self, region: str = REGION, name: str = "main", **changes: Any) -> dict[str, Any]:
         """A section of the config file for a lane on it."""
@@ -65,11 +66,18 @@ class SmallAws:
         if operation in self.hung:
             await asyncio.sleep(3600)
         if operation == "ReceiveMessage":
-            await asyncio.sleep(0.2)
+            return await self._messages()
         if operation.endswith("ServiceQuota"):
             return self._quota(operation, (await request.json())["QuotaCode"])
         answer = {"JobId": f"job-{len(self.calls)}"} if operation == "StartContentModeration" else {}
         return web.json_response(answer, content_type="application/x-amz-json-1.1")
+
+    async def _messages(self) -> web.Response:
+        if not self.messages:
+            await asyncio.sleep(0.2)
+        messages = [{"MessageId": f"{n}", "ReceiptHandle": f"{n}", "Body": "{}"} for n in range(sum(self.messages[:1]))]
+        del self.messages[:1]
+        return web.json_response({"Messages": messages}, content_type="application/x-amz-json-1.1")
 
     def _quota(self, operation: str, code: str) -> web.Response:
         value = self.quotas.get(code) if operation == "GetServiceQuota" else 7.0

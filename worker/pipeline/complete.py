@@ -30,7 +30,7 @@ from worker.pipeline.polling import delete, put_aside, received
 from worker.store.jobs import Jobs
 
 MARKS_AT_ONCE = 100
-MARK_LINGER_SECONDS = 0.02
+MARKS_APART_SECONDS = 0.05
 RECORDING_SECONDS = 0.2  # that the JobId of a job which was finished at once may take to be recorded
 OVERDUE_AT_ONCE = 500
 LATELY_SECONDS = 10.0  # before which nobody was overdue at the last looks: under an old snapshot many dead rows are
@@ -39,11 +39,11 @@ WHOLE_LOOK_SECONDS = 60.0  # between looks at whatever may have been missed
 log = structlog.get_logger()
 
 
-async def poll(lane: Lane, jobs: Jobs, notices: ObjectSendStream[Notice], stop: Stop) -> None:
-    """Long-poll the lane's queue until the stop."""
+async def poll(lane: Lane, jobs: Jobs, notices: ObjectSendStream[Notice], stop: Stop, *, pollers: int) -> None:
+    """Long-poll the lane's queue until the stop, as one of so many."""
     async with notices:
         with stop.taking():
-            async with aclosing(received(lane, lane.queue, lane.queue_denial)) as batches_of_messages:
+            async with aclosing(received(lane, lane.queue, lane.queue_denial, pollers=pollers)) as batches_of_messages:
                 async for messages in batches_of_messages:
                     await _tell_apart(lane, jobs, notices, messages)
 
@@ -71,7 +71,7 @@ async def _put_aside(lane: Lane, jobs: Jobs, message: Unreadable) -> None:
 async def mark(lane: Lane, jobs: Jobs, notices: MemoryObjectReceiveStream[Notice]) -> None:
     """Make the named jobs ready, many in one statement; messages are deleted after the commit."""
     async with notices:
-        async for batch in batches(notices, size=MARKS_AT_ONCE, linger_seconds=MARK_LINGER_SECONDS):
+        async for batch in batches(notices, size=MARKS_AT_ONCE, apart_seconds=MARKS_APART_SECONDS):
             unknown = await _mark(lane, jobs, batch)
             if any(notice.receive_count == 1 for notice in unknown):
                 await anyio.sleep(RECORDING_SECONDS)

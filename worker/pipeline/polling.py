@@ -8,19 +8,25 @@ from typing import Any
 import anyio
 import structlog
 
-from worker.aws.notices import DELETE, RECEIVE, Queue
+from worker.aws.notices import BATCH, DELETE, RECEIVE, Queue
 from worker.errors import PASSING, AwsError, Verdict
 from worker.flow.denial import Denial
 from worker.lane import Lane
 from worker.store.jobs import Jobs
 
 PAUSE_SECONDS = 2.0
+POLLS_APART_SECONDS = 0.05
 
 log = structlog.get_logger()
 
 
-async def received(lane: Lane, queue: Queue, denial: Denial) -> AsyncGenerator[list[dict[str, Any]], None]:
+async def received(
+    lane: Lane, queue: Queue, denial: Denial, *, pollers: int = 1
+) -> AsyncGenerator[list[dict[str, Any]], None]:
     """Messages as they come, ten at most, none after a poll that was refused; without end.
+
+    A poller whose messages were few waits a little, the longer the more `pollers` the queue has: a poll for each
+    message would cost more than all that is done about it.
 
     Raises:
         LaneLost: if the lease is over.
@@ -40,6 +46,8 @@ async def received(lane: Lane, queue: Queue, denial: Denial) -> AsyncGenerator[l
         else:
             denial.end(RECEIVE)
         yield messages
+        if len(messages) < BATCH:
+            await anyio.sleep(pollers * POLLS_APART_SECONDS)
 
 
 async def _rest(lane: Lane, queue: Queue, denial: Denial, error: AwsError) -> None:

@@ -24,7 +24,7 @@ from worker.pipeline.refusals import rejected_at_start
 from worker.store.jobs import Jobs, Started
 
 CONFIRMS_AT_ONCE = 100
-CONFIRM_LINGER_SECONDS = 0.02
+CONFIRMS_APART_SECONDS = 0.1
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
 HIDDEN = "InvalidS3ObjectException"
@@ -188,7 +188,7 @@ class _Attempt(Struct):
 async def confirm(jobs: Jobs, started: MemoryObjectReceiveStream[Started]) -> None:
     """Record JobIds, many in one statement."""
     async with started:
-        async for batch in batches(started, size=CONFIRMS_AT_ONCE, linger_seconds=CONFIRM_LINGER_SECONDS):
+        async for batch in batches(started, size=CONFIRMS_AT_ONCE, apart_seconds=CONFIRMS_APART_SECONDS):
             await _confirm(jobs, batch)
 
 

@@ -9,6 +9,7 @@ import anyio
 import asyncpg
 import structlog
 from anyio.abc import ObjectSendStream, TaskGroup
+from anyio.lowlevel import checkpoint
 from anyio.streams.memory import MemoryObjectReceiveStream
 from msgspec import json
 
@@ -21,8 +22,10 @@ from worker.store.pages import Pages
 from worker.traces import UNTRACED, Traces
 
 WRITERS = 2  # one encodes its rows while the server works for the other
-PAGES_AT_ONCE = 12  # of at most 1,000 rows: a group is held in memory until it is committed
-LINGER_SECONDS = 0.1  # a commit of few pages costs the server several times as much for each
+PAGES_AHEAD = 12  # of each writer, beside the group that it holds until that is committed
+ROWS_AT_ONCE = 12_000  # of a group, or a few more; a page counts as a hundred besides, for what settling a job costs
+PAGE_ROWS = 100
+GROUPS_APART_SECONDS = 0.25  # a commit of few pages costs the server several times as much for each
 
 UNSTORABLE = (asyncpg.DataError, asyncpg.ProgramLimitExceededError, ValueError, OverflowError)
 
@@ -54,15 +57,17 @@ class Writer:
                 await senders[page.job_id % WRITERS].send(page)
 
     def _open_share(self, writers: TaskGroup) -> ObjectSendStream[Page]:
-        sender, share = anyio.create_memory_object_stream[Page](PAGES_AT_ONCE)
+        sender, share = anyio.create_memory_object_stream[Page](PAGES_AHEAD)
         writers.start_soon(self._write_share, share)
         return sender
 
     async def _write_share(self, share: MemoryObjectReceiveStream[Page]) -> None:
         """Write what one writer is given; a group is held until it is committed."""
         async with share:
-            async for group in batches(share, size=PAGES_AT_ONCE, linger_seconds=LINGER_SECONDS):
+            groups = batches(share, size=ROWS_AT_ONCE, apart_seconds=GROUPS_APART_SECONDS, weigh=_rows)
+            async for group in groups:
                 await self._write(group)
+                await _let_go(group)
 
     async def _write(self, group: Sequence[Page]) -> None:
         begun_at = anyio.current_time()
@@ -87,6 +92,17 @@ class Writer:
         failure = Failure(page.job_id, "failed", f"unreadable result: {error}"[:500], "failed")
         await self._jobs.fail(failure, Aside(page.number, json.encode(page)))
         self._on_written(page.job_id)
+
+
+async def _let_go(group: list[Page]) -> None:
+    """Free what was held, page by page: thousands of records at once take longer than a start may be late."""
+    while group:
+        group.pop()
+        await checkpoint()
+
+
+def _rows(page: Page) -> int:
+    return PAGE_ROWS + len(page.detections)
 
 
 def _parts(group: Sequence[Page]) -> Iterator[Sequence[Page]]:

@@ -1,0 +1,65 @@
+"""Polls of a queue: as many as its messages need, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import anyio
+import pytest
+
+from tests.store.steps import Steps
+from tests.system.small_aws import SmallAws, small_aws
+from worker.aws.session import Credentials, open_clients
+from worker.config import Lane as LaneSettings
+from worker.config import Settings
+from worker.flow.clock import now_seconds
+from worker.lane import Lane
+from worker.metrics import Metrics
+from worker.pipeline import polling
+from worker.pipeline.polling import received
+from worker.store.jobs import UsualTimes
+
+LONG_SECONDS, SHORT_SECONDS = 60.0, 0.2
+
+
+@pytest.fixture
+async def aws() -> AsyncIterator[SmallAws]:
+    async with small_aws() as aws:
+        yield aws
+
+
+@pytest.fixture
+async def lane(steps: Steps, aws: SmallAws) -> AsyncIterator[Lane]:
+    account = LaneSettings(**aws.lane())
+    async with open_clients(account, Credentials("AKIDEXAMPLE", "secret")) as clients:
+        settings = Settings(lanes={"main": account})
+        lane = Lane("main", settings, await steps.own(), [], clients, Metrics(), UsualTimes(None, None))
+        lane.lease_renewed(now_seconds())
+        yield lane
+
+
+async def test_a_full_poll_is_followed_at_once_and_another_after_a_rest(
+    lane: Lane, aws: SmallAws, monkeypatch: pytest.MonkeyPatch
+):
+    """A backlog is taken as fast as the queue gives it; messages that come one by one are no reason for a poll each."""
+    monkeypatch.setattr(polling, "POLLS_APART_SECONDS", LONG_SECONDS)
+    aws.messages = [10, 10, 3]
+    async with aclosing(received(lane, lane.queue, lane.queue_denial)) as polls:
+        with anyio.fail_after(LONG_SECONDS / 2):
+            assert [len(await anext(polls)) for _ in aws.messages.copy()] == [10, 10, 3]
+        with anyio.move_on_after(SHORT_SECONDS):
+            await anext(polls)
+    assert aws.calls.count("ReceiveMessage") == 3
+
+
+@pytest.mark.parametrize("pollers", [1, 4])
+async def test_many_pollers_rest_the_longer(lane: Lane, aws: SmallAws, monkeypatch: pytest.MonkeyPatch, pollers: int):
+    """However many a queue has, together they poll as often as one would."""
+    monkeypatch.setattr(polling, "POLLS_APART_SECONDS", SHORT_SECONDS)
+    aws.messages = [1, 1]
+    async with aclosing(received(lane, lane.queue, lane.queue_denial, pollers=pollers)) as polls:
+        await anext(polls)
+        begun_at = anyio.current_time()
+        await anext(polls)
+    assert anyio.current_time() - begun_at >= SHORT_SECONDS * pollers
