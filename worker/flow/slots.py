@@ -8,8 +8,8 @@ import anyio
 
 from worker.flow.signal import Signal
 
-SECONDS_AFTER_REFUSAL = 15.0
-SECONDS_TO_PROBE = 10.0  # after each step upward
+SECONDS_AFTER_REFUSAL = 20.0
+SECONDS_TO_PROBE = 8.0  # after each step upward
 LEFT_TO_OTHERS = 8  # one of so many, and of fewer one, lest both run after each slot that comes free
 FIRST_STEP = 1 / 25  # of the ceiling; each step that is not refused is twice as large, so five are enough
 
