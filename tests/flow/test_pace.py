@@ -262,6 +262,21 @@ def test_few_refused_calls_of_many_cost_no_more_than_their_share():
     assert pace.per_second > 95.0
 
 
+@pytest.mark.parametrize(("rate", "every", "least"), [(200.0, 250, 200.0), (200.0, 60, 100.0), (5.0, 250, 4.7)])
+def test_strays_are_no_reason_to_give_way(rate: float, every: int, least: float):
+    """One refusal of 250 calls leaves a fast pace alone; more of them do not, nor does a slow pace take one lightly."""
+    pace, now, slowest = Pace(rate), 0.0, rate
+    for call in range(1, 6001):
+        now = pace.take(now)
+        if call % every == 0:
+            pace.throttled(now, now)
+        else:
+            pace.succeeded(now)
+        slowest = min(slowest, pace.per_second)
+    assert least <= slowest
+    assert (slowest == rate) == (least == rate)
+
+
 async def test_caller_that_goes_away_takes_no_moment():
     """A caller that is cancelled while it waits leaves its moment to the next one."""
     pace = Pace(1.0)

@@ -11,6 +11,7 @@ import anyio
 FIRST_CUT = 0.95  # of the rate, where less than that was granted: calls that left evenly may have come unevenly
 CUT = 0.6  # likewise, at another throttle soon after it
 SOON_SECONDS, SOON_CALLS = 10.0, 3  # whichever is longer
+STRAYS = 1 / 200  # of the calls of the last `SOON_SECONDS`: so few are refused where nobody else is, too
 GRANTED_SECONDS, GRANTED_CALLS = 2.0, 20  # whichever is longer: over which it is seen what rate was granted
 NEARLY_ALL, MANY = 0.7, 100  # of the ceiling; of calls: a rate that was granted tells what there is if it is either
 LATENESS = 0.9  # of a call's spacing, that is made up for: after more of it two calls would come at once
@@ -24,6 +25,9 @@ class Pace:
 
     Decisions (`take`, `throttled`, `succeeded`) are plain; only `wait` sleeps. Nobody's moment is fixed before it is
     his turn: a queue of callers that was made at a low rate does not outlast it.
+
+    A few refusals of many calls are strays: on their way calls fall together, and giving way would only lose starts. So
+    slow a pace that one refusal is more than its share has none.
 
     A cut goes no lower than the rate that was granted in the last seconds, if that is nearly all of the ceiling, or so
     many calls that one of them is little: then a loop that stood still has bunched a few, or a little less is granted
@@ -45,6 +49,7 @@ class Pace:
         self._seconds_since_cut = 0.0  # while calls went through
         self._succeeded_at = float("-inf")
         self._granted = self._granted_before()
+        self._refused: deque[float] = deque()  # as long as it may matter
 
     async def wait(self) -> float:
         """Sleep until the next call is due; returns that moment. Waiting callers are served in the order they came."""
@@ -73,8 +78,9 @@ class Pace:
         self._granted = self._granted_before(self._granted)
 
     def throttled(self, sent_at: float, now: float) -> None:
-        """Cut the rate, once for all calls that were sent before the last cut could be felt."""
-        if sent_at <= self._cut_at:
+        """Cut the rate, once for all calls that were sent before the last cut could be felt, and for no stray."""
+        self._refused.append(now)
+        if self._is_stray(now) or sent_at <= self._cut_at:
             return
         is_first = now - self._cut_at > max(SOON_SECONDS, SOON_CALLS / self.per_second)
         granted_per_second = self._granted_per_second(now) if self._succeeded_at > self._cut_at else 0.0
@@ -103,8 +109,16 @@ class Pace:
         return max(GRANTED_SECONDS, GRANTED_CALLS / self.ceiling_per_second)
 
     def _granted_before(self, moments: Iterable[float] = ()) -> deque[float]:
-        """Moments of the calls that went through: no more than a window can hold."""
-        return deque(moments, maxlen=ceil(self._window_seconds * self.ceiling_per_second) + 1)
+        """Moments of the calls that went through, as many as matter."""
+        seconds = max(self._window_seconds, SOON_SECONDS)
+        return deque(moments, maxlen=ceil(seconds * self.ceiling_per_second) + 1)
+
+    def _is_stray(self, now: float) -> bool:
+        """Whether so few of the last calls were refused that it tells nothing."""
+        since = now - SOON_SECONDS
+        while self._refused[0] <= since:
+            self._refused.popleft()
+        return len(self._refused) <= STRAYS * sum(moment > since for moment in self._granted)
 
     def _granted_per_second(self, now: float) -> float:
         """The rate at which calls went through in the window that ends now, or since the first one did.
