@@ -36,7 +36,7 @@ from worker.planning.simulation import Quota
 
 WORKER = "worker"
 ARCHIVE = "synthetic-archive"
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.1
 LONGEST_SECONDS = 900.0
 AT_PACE, TAKEN, INSTANTS = 0.98, 0.95, 20
 BURSTS = (2.0, 5.0, 1.0)
