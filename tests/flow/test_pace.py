@@ -262,9 +262,9 @@ def test_few_refused_calls_of_many_cost_no_more_than_their_share():
     assert pace.per_second > 95.0
 
 
-@pytest.mark.parametrize(("rate", "every", "least"), [(200.0, 250, 200.0), (200.0, 60, 100.0), (5.0, 250, 4.7)])
+@pytest.mark.parametrize(("rate", "every", "least"), [(200.0, 300, 200.0), (200.0, 60, 100.0), (5.0, 300, 4.7)])
 def test_strays_are_no_reason_to_give_way(rate: float, every: int, least: float):
-    """One refusal of 250 calls leaves a fast pace alone; more of them do not, nor does a slow pace take one lightly."""
+    """One refusal of 300 calls leaves a fast pace alone; more of them do not, nor does a slow pace take one lightly."""
     pace, now, slowest = Pace(rate), 0.0, rate
     for call in range(1, 6001):
         now = pace.take(now)

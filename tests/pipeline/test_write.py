@@ -6,12 +6,14 @@ from decimal import Decimal
 from itertools import zip_longest
 
 import anyio
+import pytest
 from msgspec import json
 
 from tests.store.steps import Steps, page, seen
 from worker.metrics import Metrics
 from worker.model import Failure, Page
-from worker.pipeline.write import Writer
+from worker.pipeline import write as write_stage
+from worker.pipeline.write import PAGE_ROWS, Writer
 from worker.store.database import Database
 from worker.store.jobs import LONGEST_ASIDE_BYTES, Aside
 from worker.store.pages import MOST_NEW_LABELS
@@ -52,6 +54,19 @@ async def test_pages_of_jobs_read_side_by_side_are_all_accepted(database: Databa
         (job_id, "done", PAGES * LABELS) for job_id in job_ids
     ]
     assert await steps.value("select count(*) from detection") == JOBS * PAGES * LABELS
+
+
+@pytest.mark.parametrize(("rows", "least", "most"), [(12_000, 1, 10), (2 * (PAGE_ROWS + LABELS), 20, 42)])
+async def test_group_holds_so_many_rows_and_no_more(
+    database: Database, monkeypatch: pytest.MonkeyPatch, rows: int, least: int, most: int
+):
+    """Short pages are committed many at once; pages are held until as many rows are there as a group may have."""
+    monkeypatch.setattr(write_stage, "ROWS_AT_ONCE", rows)
+    steps = Steps(database)
+    job_ids = await steps.ready(await steps.own(), await steps.backfill(), [f"{number}.mp4" for number in range(42)])
+    await write(steps, [page(job_id, 1, detections=seen(LABELS)) for job_id in job_ids])
+    assert await steps.value("select count(*) from detection") == 42 * LABELS
+    assert least <= await steps.value("select count(distinct xmin::text) from detection") <= most
 
 
 async def test_page_that_cannot_be_stored_fails_its_job_alone(database: Database):

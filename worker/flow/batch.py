@@ -18,7 +18,7 @@ T = TypeVar("T")
 async def batches(
     stream: MemoryObjectReceiveStream[T], *, size: int, apart_seconds: float, weigh: Callable[[T], int] = lambda _: 1
 ) -> AsyncIterator[list[T]]:
-    """Yield lists of items that weigh `size` together, or fewer where the last batch was begun `apart_seconds` ago.
+    """Yield lists of items that weigh `size` together, or fewer where the last batch was done with `apart_seconds` ago.
 
     What comes after a silence goes at once, and what comes all the time goes together: a fast lane's batches are large,
     and a slow one's make nobody wait.
@@ -30,5 +30,5 @@ async def batches(
             while weight < size:
                 batch.append(await next_of(stream))
                 weight += weigh(batch[-1])
-        next_at = anyio.current_time() + apart_seconds
         yield batch
+        next_at = anyio.current_time() + apart_seconds

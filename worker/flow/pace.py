@@ -11,7 +11,7 @@ import anyio
 FIRST_CUT = 0.95  # of the rate, where less than that was granted: calls that left evenly may have come unevenly
 CUT = 0.6  # likewise, at another throttle soon after it
 SOON_SECONDS, SOON_CALLS = 10.0, 3  # whichever is longer
-STRAYS = 1 / 200  # of the calls of the last `SOON_SECONDS`: so few are refused where nobody else is, too
+STRAYS = 1 / 250  # of the calls of the last `SOON_SECONDS`: so few are refused where nobody else is, too
 GRANTED_SECONDS, GRANTED_CALLS = 2.0, 20  # whichever is longer: over which it is seen what rate was granted
 NEARLY_ALL, MANY = 0.7, 100  # of the ceiling; of calls: a rate that was granted tells what there is if it is either
 LATENESS = 0.9  # of a call's spacing, that is made up for: after more of it two calls would come at once
@@ -80,7 +80,7 @@ class Pace:
     def throttled(self, sent_at: float, now: float) -> None:
         """Cut the rate, once for all calls that were sent before the last cut could be felt, and for no stray."""
         self._refused.append(now)
-        if self._is_stray(now) or sent_at <= self._cut_at:
+        if sent_at <= self._cut_at or self._is_stray(now):
             return
         is_first = now - self._cut_at > max(SOON_SECONDS, SOON_CALLS / self.per_second)
         granted_per_second = self._granted_per_second(now) if self._succeeded_at > self._cut_at else 0.0

@@ -24,7 +24,7 @@ from worker.pipeline.refusals import rejected_at_start
 from worker.store.jobs import Jobs, Started
 
 CONFIRMS_AT_ONCE = 100
-CONFIRMS_APART_SECONDS = 0.1
+CONFIRMS_APART_SECONDS = 0.05
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
 HIDDEN = "InvalidS3ObjectException"

@@ -18,7 +18,7 @@ from worker.flow.stream import items_of
 from worker.metrics import Metrics
 from worker.model import Failure, Page
 from worker.store.jobs import Aside, Jobs
-from worker.store.pages import Pages
+from worker.store.pages import ROWS_A_TURN, Pages
 from worker.traces import UNTRACED, Traces
 
 WRITERS = 2  # one encodes its rows while the server works for the other
@@ -95,10 +95,13 @@ class Writer:
 
 
 async def _let_go(group: list[Page]) -> None:
-    """Free what was held, page by page: thousands of records at once take longer than a start may be late."""
+    """Free what was held by and by: thousands of records at once take longer than a start may be late."""
+    rows = 0
     while group:
-        group.pop()
-        await checkpoint()
+        rows += len(group.pop().detections)
+        if rows >= ROWS_A_TURN:
+            await checkpoint()
+            rows = 0
 
 
 def _rows(page: Page) -> int:

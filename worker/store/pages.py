@@ -14,6 +14,7 @@ from worker.store.database import SQL, Connection, Database, patient, transactio
 from worker.store.rows import COLUMNS, LabelKey, copied, rows_of, tails_of
 
 MOST_NEW_LABELS = 500  # of a group; AWS's whole taxonomy has about a hundred, and the dictionary's numbers are few
+ROWS_A_TURN = 1000  # of the event loop
 _encode = json.Encoder().encode
 MOST_USUAL_LABELS = 500
 
@@ -97,12 +98,15 @@ class Pages:
 
 
 async def _encoded(runs: Sequence[_Run], label_ids: dict[LabelKey, int]) -> dict[int, bytearray]:
-    """Page by page: a group takes longer than a start may be late."""
-    tails, rows = tails_of(label_ids), {run.job_id: bytearray() for run in runs}
+    """By and by: a group takes longer than a start may be late."""
+    tails, rows, in_turn = tails_of(label_ids), {run.job_id: bytearray() for run in runs}, 0
     for run in runs:
         for page in run.pages:
             rows[run.job_id] += rows_of(run.job_id, page.detections, tails)
-            await checkpoint()
+            in_turn += len(page.detections)
+            if in_turn >= ROWS_A_TURN:
+                await checkpoint()
+                in_turn = 0
     return rows
 
 
