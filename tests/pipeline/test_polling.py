@@ -43,9 +43,9 @@ async def test_a_full_poll_is_followed_at_once_and_another_after_a_rest(
     lane: Lane, aws: SmallAws, monkeypatch: pytest.MonkeyPatch
 ):
     """A backlog is taken as fast as the queue gives it; messages that come one by one are no reason for a poll each."""
-    monkeypatch.setattr(polling, "POLLS_APART_SECONDS", LONG_SECONDS)
+    monkeypatch.setattr(polling, "OTHERS_SECONDS", LONG_SECONDS)
     aws.messages = [10, 10, 3]
-    async with aclosing(received(lane, lane.queue, lane.queue_denial)) as polls:
+    async with aclosing(received(lane, lane.queue, lane.queue_denial, pollers=2)) as polls:
         with anyio.fail_after(LONG_SECONDS / 2):
             assert [len(await anext(polls)) for _ in aws.messages.copy()] == [10, 10, 3]
         with anyio.move_on_after(SHORT_SECONDS):
@@ -53,13 +53,14 @@ async def test_a_full_poll_is_followed_at_once_and_another_after_a_rest(
     assert aws.calls.count("ReceiveMessage") == 3
 
 
-@pytest.mark.parametrize("pollers", [1, 4])
-async def test_many_pollers_rest_the_longer(lane: Lane, aws: SmallAws, monkeypatch: pytest.MonkeyPatch, pollers: int):
-    """However many a queue has, together they poll as often as one would."""
-    monkeypatch.setattr(polling, "POLLS_APART_SECONDS", SHORT_SECONDS)
+@pytest.mark.parametrize("pollers", [1, 2, 4])
+async def test_poller_rests_for_the_others(lane: Lane, aws: SmallAws, monkeypatch: pytest.MonkeyPatch, pollers: int):
+    """However many a queue has, together they poll as often as one would; one alone makes no message wait."""
+    monkeypatch.setattr(polling, "OTHERS_SECONDS", SHORT_SECONDS if pollers > 1 else LONG_SECONDS)
     aws.messages = [1, 1]
     async with aclosing(received(lane, lane.queue, lane.queue_denial, pollers=pollers)) as polls:
         await anext(polls)
         begun_at = anyio.current_time()
-        await anext(polls)
-    assert anyio.current_time() - begun_at >= 0.9 * SHORT_SECONDS * pollers
+        with anyio.fail_after(LONG_SECONDS / 2):
+            await anext(polls)
+    assert anyio.current_time() - begun_at >= 0.9 * SHORT_SECONDS * (pollers - 1)

@@ -15,7 +15,7 @@ from worker.lane import Lane
 from worker.store.jobs import Jobs
 
 PAUSE_SECONDS = 2.0
-POLLS_APART_SECONDS = 0.05  # those of all pollers together, where they bring nothing
+OTHERS_SECONDS = 0.05  # that one of several pollers leaves to each of the others
 
 log = structlog.get_logger()
 
@@ -25,9 +25,9 @@ async def received(
 ) -> AsyncGenerator[list[dict[str, Any]], None]:
     """Messages as they come, ten at most, none after a poll that was refused; without end.
 
-    A poller rests after messages that were few, the longer the fewer they were and the more `pollers` the queue has: a
-    poll for each message would cost more than all that is done about it. Few need not be all (SQS's manual, "Short and
-    long polling").
+    One of several `pollers` rests after messages that were few, the longer the fewer they were: a poll for each message
+    of a fast lane would cost more than all that is done about it. Few need not be all (SQS's manual, "Short and long
+    polling").
 
     Raises:
         LaneLost: if the lease is over.
@@ -47,7 +47,7 @@ async def received(
         else:
             denial.end(RECEIVE)
             yield messages
-            await anyio.sleep(pollers * POLLS_APART_SECONDS * max(0.0, 1 - len(messages) / BATCH))
+            await anyio.sleep((pollers - 1) * OTHERS_SECONDS * max(0.0, 1 - len(messages) / BATCH))
 
 
 async def _rest(lane: Lane, queue: Queue, denial: Denial, error: AwsError) -> None:
