@@ -192,7 +192,8 @@ async def test_edge_case_young_job_that_aws_does_not_know(edge: Site):
 async def test_edge_case_no_slot_is_free(edge: Site):
     """LimitExceededException costs a video nothing: it is started when the account has a slot again."""
     await backfilled(
-        edge, calls=[{"fault": "error", "code": "LimitExceededException", "operations": [START], "share": 0.3}]
+        edge,
+        calls=[{"fault": "error", "code": "LimitExceededException", "operations": [START], "share": 0.3, "times": 3}],
     )
 
 
