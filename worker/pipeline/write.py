@@ -9,7 +9,6 @@ import anyio
 import asyncpg
 import structlog
 from anyio.abc import ObjectSendStream, TaskGroup
-from anyio.lowlevel import checkpoint
 from anyio.streams.memory import MemoryObjectReceiveStream
 from msgspec import json
 
@@ -18,7 +17,7 @@ from worker.flow.stream import items_of
 from worker.metrics import Metrics
 from worker.model import Failure, Page
 from worker.store.jobs import Aside, Jobs
-from worker.store.pages import ROWS_A_TURN, Pages
+from worker.store.pages import Pages, in_turns
 from worker.traces import UNTRACED, Traces
 
 WRITERS = 2  # one encodes its rows while the server works for the other
@@ -95,13 +94,9 @@ class Writer:
 
 
 async def _let_go(group: list[Page]) -> None:
-    """Free what was held by and by: thousands of records at once take longer than a start may be late."""
-    rows = 0
-    while group:
-        rows += len(group.pop().detections)
-        if rows >= ROWS_A_TURN:
-            await checkpoint()
-            rows = 0
+    """Free what was held by and by, for thousands of records take long."""
+    async for _ in in_turns(group.pop() for _ in range(len(group))):
+        pass
 
 
 def _rows(page: Page) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from operator import attrgetter
 
 from anyio.lowlevel import checkpoint
@@ -14,9 +14,9 @@ from worker.store.database import SQL, Connection, Database, patient, transactio
 from worker.store.rows import COLUMNS, LabelKey, copied, rows_of, tails_of
 
 MOST_NEW_LABELS = 500  # of a group; AWS's whole taxonomy has about a hundred, and the dictionary's numbers are few
+MOST_USUAL_LABELS = 500
 ROWS_A_TURN = 1000  # of the event loop
 _encode = json.Encoder().encode
-MOST_USUAL_LABELS = 500
 
 
 class Written(Struct, frozen=True):
@@ -97,16 +97,21 @@ class Pages:
         return await _encoded(runs, label_ids)
 
 
+async def in_turns(pages: Iterable[Page]) -> AsyncIterator[Page]:
+    """The pages, and the event loop for others after a thousand rows: a group takes longer than a start may be late."""
+    rows = 0
+    for page in pages:
+        yield page
+        rows += len(page.detections)
+        if rows >= ROWS_A_TURN:
+            await checkpoint()
+            rows = 0
+
+
 async def _encoded(runs: Sequence[_Run], label_ids: dict[LabelKey, int]) -> dict[int, bytearray]:
-    """By and by: a group takes longer than a start may be late."""
-    tails, rows, in_turn = tails_of(label_ids), {run.job_id: bytearray() for run in runs}, 0
-    for run in runs:
-        for page in run.pages:
-            rows[run.job_id] += rows_of(run.job_id, page.detections, tails)
-            in_turn += len(page.detections)
-            if in_turn >= ROWS_A_TURN:
-                await checkpoint()
-                in_turn = 0
+    tails, rows = tails_of(label_ids), {run.job_id: bytearray() for run in runs}
+    async for page in in_turns(page for run in runs for page in run.pages):
+        rows[page.job_id] += rows_of(page.job_id, page.detections, tails)
     return rows
 
 
