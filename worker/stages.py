@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
@@ -48,7 +46,7 @@ async def run_stages(lane: Lane, database: Database, pages: MemoryObjectSendStre
             async with notices_in:
                 pollers = min(MOST_POLLERS, 1 + lane.slots.ceiling // SLOTS_PER_POLLER)
                 for _ in range(pollers):
-                    stages.start_soon(partial(poll, pollers=pollers), lane, jobs, notices_in.clone(), stop)
+                    stages.start_soon(poll, lane, jobs, notices_in.clone(), stop, pollers)
             if lane.config.arrivals.queue_url:
                 stages.start_soon(Arrivals(lane, Registry(database), jobs, stop).run)
             stages.start_soon(mark, lane, jobs, notices_out)

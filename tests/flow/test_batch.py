@@ -10,9 +10,12 @@ import pytest
 from worker.flow.batch import batches
 
 
-async def batched(gaps_seconds: list[float], *, size: int, apart_seconds: float, buffer: float) -> list[list[int]]:
-    """What comes out when item i is sent after the i-th gap, and the stream is closed then."""
+async def batched(
+    gaps_seconds: list[float], *, size: int, apart_seconds: float, buffer: float, busy_seconds: float = 0.0
+) -> list[list[int]]:
+    """What comes out when item i is sent after the i-th gap, and each batch keeps whoever takes it for a while."""
     send, receive = anyio.create_memory_object_stream[int](buffer)
+    got: list[list[int]] = []
 
     async def produce() -> None:
         async with send:
@@ -23,7 +26,11 @@ async def batched(gaps_seconds: list[float], *, size: int, apart_seconds: float,
 
     async with receive, anyio.create_task_group() as producers:
         producers.start_soon(produce)
-        return [batch async for batch in batches(receive, size=size, apart_seconds=apart_seconds)]
+        async for batch in batches(receive, size=size, apart_seconds=apart_seconds):
+            got.append(batch)
+            if busy_seconds:
+                await anyio.sleep(busy_seconds)
+    return got
 
 
 async def test_batches_are_full_or_some_time_apart():
@@ -71,21 +78,8 @@ async def test_batch_is_full_by_what_its_items_weigh():
 
 async def test_whoever_is_slow_with_a_batch_has_a_large_one_next():
     """Time is counted from when the last batch was done with: there is more to gather, not less."""
-    send, receive = anyio.create_memory_object_stream[int](0)
-    sizes: list[int] = []
-
-    async def produce() -> None:
-        async with send:
-            for i in range(13):
-                await send.send(i)
-                await anyio.sleep(0.3)
-
-    async with receive, anyio.create_task_group() as producers:
-        producers.start_soon(produce)
-        async for batch in batches(receive, size=100, apart_seconds=1.0):
-            sizes.append(len(batch))
-            await anyio.sleep(3.0)
-    assert sizes == [1, 4, 4, 4]
+    got = await batched([0.0, *[0.3] * 12], size=100, apart_seconds=1.0, buffer=0, busy_seconds=3.0)
+    assert [len(batch) for batch in got] == [1, 4, 4, 4]
 
 
 async def test_end_of_the_stream_ends_the_last_batch():

@@ -1,4 +1,4 @@
-"""A lane that is owned in the database and calls nobody."""
+"""A lane that is owned in the database, and the account that it may call once its lease is renewed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.store.steps import Steps
-from tests.system.small_aws import clients_of_small_aws
+from tests.system.small_aws import SmallAws, clients_of, small_aws
 from worker.config import Lane as LaneSettings
 from worker.config import Settings
 from worker.lane import Lane
@@ -22,7 +22,13 @@ def steps(database: Database) -> Steps:
 
 
 @pytest.fixture
-async def lane(steps: Steps) -> AsyncIterator[Lane]:
+async def aws() -> AsyncIterator[SmallAws]:
+    async with small_aws() as aws:
+        yield aws
+
+
+@pytest.fixture
+async def lane(steps: Steps, aws: SmallAws) -> AsyncIterator[Lane]:
     settings = Settings(lanes={"main": LaneSettings(region="us-east-1", endpoint_url="local")})
-    async with clients_of_small_aws() as clients:
+    async with clients_of(aws) as clients:
         yield Lane("main", settings, await steps.own(), [], clients, Metrics(), UsualTimes(None, None))

@@ -2,50 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import anyio
 import pytest
 
-from tests.store.steps import Steps
-from tests.system.small_aws import SmallAws, small_aws
-from worker.aws.session import Credentials, open_clients
-from worker.config import Lane as LaneSettings
-from worker.config import Settings
+from tests.system.small_aws import SmallAws
 from worker.flow.clock import now_seconds
 from worker.lane import Lane
-from worker.metrics import Metrics
 from worker.pipeline import polling
 from worker.pipeline.polling import received
-from worker.store.jobs import UsualTimes
 
 LONG_SECONDS, SHORT_SECONDS = 60.0, 0.2
 
 
 @pytest.fixture
-async def aws() -> AsyncIterator[SmallAws]:
-    async with small_aws() as aws:
-        yield aws
-
-
-@pytest.fixture
-async def lane(steps: Steps, aws: SmallAws) -> AsyncIterator[Lane]:
-    account = LaneSettings(**aws.lane())
-    async with open_clients(account, Credentials("AKIDEXAMPLE", "secret")) as clients:
-        settings = Settings(lanes={"main": account})
-        lane = Lane("main", settings, await steps.own(), [], clients, Metrics(), UsualTimes(None, None))
-        lane.lease_renewed(now_seconds())
-        yield lane
+def held(lane: Lane) -> Lane:
+    """The lane, which may call."""
+    lane.lease_renewed(now_seconds())
+    return lane
 
 
 async def test_a_full_poll_is_followed_at_once_and_another_after_a_rest(
-    lane: Lane, aws: SmallAws, monkeypatch: pytest.MonkeyPatch
+    held: Lane, aws: SmallAws, monkeypatch: pytest.MonkeyPatch
 ):
     """A backlog is taken as fast as the queue gives it; messages that come one by one are no reason for a poll each."""
     monkeypatch.setattr(polling, "OTHERS_SECONDS", LONG_SECONDS)
     aws.messages = [10, 10, 3]
-    async with aclosing(received(lane, lane.queue, lane.queue_denial, pollers=2)) as polls:
+    async with aclosing(received(held, held.queue, held.queue_denial, pollers=2)) as polls:
         with anyio.fail_after(LONG_SECONDS / 2):
             assert [len(await anext(polls)) for _ in aws.messages.copy()] == [10, 10, 3]
         with anyio.move_on_after(SHORT_SECONDS):
@@ -54,11 +38,11 @@ async def test_a_full_poll_is_followed_at_once_and_another_after_a_rest(
 
 
 @pytest.mark.parametrize("pollers", [1, 2, 4])
-async def test_poller_rests_for_the_others(lane: Lane, aws: SmallAws, monkeypatch: pytest.MonkeyPatch, pollers: int):
+async def test_poller_rests_for_the_others(held: Lane, aws: SmallAws, monkeypatch: pytest.MonkeyPatch, pollers: int):
     """However many a queue has, together they poll as often as one would; one alone makes no message wait."""
     monkeypatch.setattr(polling, "OTHERS_SECONDS", SHORT_SECONDS if pollers > 1 else LONG_SECONDS)
     aws.messages = [1, 1]
-    async with aclosing(received(lane, lane.queue, lane.queue_denial, pollers=pollers)) as polls:
+    async with aclosing(received(held, held.queue, held.queue_denial, pollers=pollers)) as polls:
         await anext(polls)
         begun_at = anyio.current_time()
         with anyio.fail_after(LONG_SECONDS / 2):

@@ -141,5 +141,12 @@ async def serving(aws: A) -> AsyncIterator[A]:
 @asynccontextmanager
 async def clients_of_small_aws() -> AsyncIterator[Clients]:
     """The clients of a lane in an account of its own."""
-    async with small_aws() as aws, open_clients(Lane(**aws.lane()), Credentials("AKIDEXAMPLE", "secret")) as clients:
+    async with small_aws() as aws, clients_of(aws) as clients:
+        yield clients
+
+
+@asynccontextmanager
+async def clients_of(aws: SmallAws) -> AsyncIterator[Clients]:
+    """The clients of a lane in that account."""
+    async with open_clients(Lane(**aws.lane()), Credentials("AKIDEXAMPLE", "secret")) as clients:
         yield clients

@@ -39,7 +39,7 @@ WHOLE_LOOK_SECONDS = 60.0  # between looks at whatever may have been missed
 log = structlog.get_logger()
 
 
-async def poll(lane: Lane, jobs: Jobs, notices: ObjectSendStream[Notice], stop: Stop, *, pollers: int) -> None:
+async def poll(lane: Lane, jobs: Jobs, notices: ObjectSendStream[Notice], stop: Stop, pollers: int) -> None:
     """Long-poll the lane's queue until the stop, as one of so many."""
     async with notices:
         with stop.taking():
